@@ -1,0 +1,151 @@
+/** The only module that prints. Results go to standard output; progress, notes and errors to standard error. */
+import { Listr, type ListrTaskWrapper, type ListrRenderer } from 'listr2';
+import { ApppotError } from '../errors.ts';
+import type { Progress, Step } from '../progress.ts';
+
+/** How much to say, and how. */
+export interface DisplayOptions {
+  readonly verbose: boolean;
+  readonly quiet: boolean;
+  readonly json: boolean;
+}
+
+type Task = ListrTaskWrapper<unknown, typeof ListrRenderer, typeof ListrRenderer>;
+
+/** Prints for one run of the program. */
+export class Display {
+  readonly #options: DisplayOptions;
+
+  constructor(options: DisplayOptions) {
+    this.#options = options;
+  }
+
+  /** True when the caller asked for JSON: then `text` of {@link result} is not shown. */
+  get json(): boolean {
+    return this.#options.json;
+  }
+
+  /**
+   * Prints the result of a command: `data` as one JSON document with --json, `text` otherwise.
+   *
+   * @param data what --json shows; stable, documented
+   * @param text the same for people; nothing is printed when it is empty
+   */
+  result(data: unknown, text: string): void {
+    if (this.#options.json) process.stdout.write(`${JSON.stringify(data, null, 2)}\n`);
+    else if (text !== '') process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  }
+
+  /** Progress for long work: listr2 on a terminal, plain lines elsewhere, nothing with --quiet. */
+  progress(): Progress {
+    const { quiet, verbose } = this.#options;
+    return {
+      step: (title, work) =>
+        process.stderr.isTTY && !quiet && !verbose ? liveStep(title, work) : this.#plainStep(title, work),
+      note: (text) => {
+        if (!quiet) process.stderr.write(`${paint('33', 'note:')} ${text}\n`);
+      },
+      debug: (text) => {
+        if (verbose) process.stderr.write(`${text}\n`);
+      },
+    };
+  }
+
+  async #plainStep<T>(title: string, work: (step: Step) => Promise<T>): Promise<T> {
+    const { quiet, verbose } = this.#options;
+    const say = (text: string): void => {
+      if (!quiet) process.stderr.write(`${text}\n`);
+    };
+    const started = performance.now();
+    let skipped: string | undefined;
+    say(`${title} …`);
+    const result = await work({
+      update: (text) => {
+        if (verbose) say(`  ${text}`);
+      },
+      skip: (reason) => (skipped = reason),
+    });
+    say(`${title}: ${skipped ?? `done in ${seconds(started)}`}`);
+    return result;
+  }
+
+  /** Shows an error: one sentence and a hint for the user's errors, stack and a request to report for ours. */
+  error(error: unknown): void {
+    if (this.#options.json) {
+      process.stderr.write(`${JSON.stringify({ error: errorRecord(error) })}\n`);
+      return;
+    }
+    if (error instanceof ApppotError) {
+      process.stderr.write(`${paint('31', 'apppot:')} ${error.message}\n`);
+      if (error.hint !== undefined) process.stderr.write(`${paint('36', 'hint:')} ${error.hint}\n`);
+      if (this.#options.verbose && error.cause !== undefined)
+        process.stderr.write(`${causeText(error.cause)}\n`);
+      return;
+    }
+    const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    process.stderr.write(
+      `${paint('31', 'apppot: internal error.')} Please report this with the lines below.\n${stack}\n`,
+    );
+  }
+}
+
+async function liveStep<T>(title: string, work: (step: Step) => Promise<T>): Promise<T> {
+  const started = performance.now();
+  let value: { readonly result: T } | undefined;
+  const list = new Listr<unknown, 'default', 'simple'>(
+    [
+      {
+        title,
+        task: async (_context, task) => {
+          const state = { skipped: false };
+          const result = await work({
+            update: (text) => (task.output = text),
+            skip: (reason) => {
+              state.skipped = true;
+              (task as unknown as Task).title = `${title}: ${reason}`;
+            },
+          });
+          value = { result };
+          if (!state.skipped) task.title = `${title} (${seconds(started)})`;
+        },
+      },
+    ],
+    {
+      renderer: 'default',
+      fallbackRenderer: 'simple',
+      registerSignalListeners: false,
+      rendererOptions: { showErrorMessage: false },
+      forceUnicode: false,
+    },
+  );
+  await list.run();
+  if (value === undefined) throw new Error(`step "${title}" ended without a result`);
+  return value.result;
+}
+
+/** The stable form of an error for --json. */
+export function errorRecord(error: unknown): { code: string; message: string; hint?: string } {
+  if (error instanceof ApppotError) {
+    return {
+      code: error.code,
+      message: error.message,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+    };
+  }
+  return { code: 'internal', message: error instanceof Error ? error.message : String(error) };
+}
+
+function seconds(started: number): string {
+  return `${((performance.now() - started) / 1000).toFixed(1)} s`;
+}
+
+/** Colour only for people: a terminal, and no NO_COLOR (https://no-color.org). */
+function paint(style: string, text: string): string {
+  const colour =
+    process.stderr.isTTY && (process.env['NO_COLOR'] ?? '') === '' && process.env['TERM'] !== 'dumb';
+  return colour ? `\u001B[${style}m${text}\u001B[0m` : text;
+}
+
+function causeText(cause: unknown): string {
+  return cause instanceof Error ? (cause.stack ?? cause.message) : '';
+}
