@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The guest's disk. The kernel gets names of the form /proc/self/fd/N only:
+ * blanks and commas in a path would end its ubd0= parameter early.
+ */
+#include "launch.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <string.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EXT_MAGIC_OFFSET 0x438
+#define COW_MAGIC 0x4f4f4f4d
+#define COW_ALIGNMENT 4096
+
+/* Version 3 header of a User-Mode Linux copy-on-write file, big-endian. */
+struct cow_header {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t mtime;
+	uint64_t size;
+	uint32_t sector_size;
+	uint32_t alignment;
+	uint32_t format;
+	char backing_file[4096];
+} __attribute__((packed));
+
+static int open_image(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
+	uint8_t magic[2] = { 0 };
+	struct stat status;
+
+	if (fd < 0 && errno == ENOENT)
+		die("image-missing", "Make one with \"apppot build-image\", or name one with --image.",
+		    "there is no image %s", path);
+	if (fd < 0)
+		die("image-unreadable", flags == O_RDWR ?
+		    "Without --write a read-only image is enough." : NULL,
+		    "cannot open the image %s: %s", path, strerror(errno));
+	if (fstat(fd, &status) < 0 || !(S_ISREG(status.st_mode) || S_ISBLK(status.st_mode)))
+		die("image-invalid", "An image is a raw disk image file.", "%s is not a file", path);
+	if (pread(fd, magic, 2, EXT_MAGIC_OFFSET) != 2 || magic[0] != 0x53 || magic[1] != 0xef)
+		die("image-invalid",
+		    "An image is a raw ext4 file system, as \"apppot build-image\" makes it.",
+		    "%s is not an AppPot image", path);
+	return fd;
+}
+
+static void write_cow_header(int cow, int image, const char *name)
+{
+	struct cow_header *header = xcalloc(1, sizeof(*header));
+	struct stat status;
+
+	fstat(image, &status);
+	header->magic = htobe32(COW_MAGIC);
+	header->version = htobe32(3);
+	header->mtime = htobe32((uint32_t)status.st_mtime);
+	header->size = htobe64(status.st_size);
+	header->sector_size = htobe32(512);
+	header->alignment = htobe32(COW_ALIGNMENT);
+	strcpy(header->backing_file, name);
+	if (pwrite(cow, header, sizeof(*header), 0) != sizeof(*header) ||
+	    /* The bitmap of what was written: all zero, and sparse. */
+	    ftruncate(cow, 2 * COW_ALIGNMENT + (status.st_size / 512 + 7) / 8) < 0)
+		die("no-space", "Is the disk full, or a quota reached?",
+		    "cannot write the copy-on-write file: %s", strerror(errno));
+	free(header);
+}
+
+/* A file without a name: nothing is left of it, however we end. */
+static int nameless_file(const char *folder)
+{
+	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char *path;
+
+	if (fd >= 0)
+		return fd;
+	/* File systems without O_TMPFILE (NFS): a name for a moment. */
+	path = xasprintf("%s/cow", folder);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		die("run-folder", NULL, "cannot make the copy-on-write file in %s: %s", folder,
+		    strerror(errno));
+	unlink(path);
+	free(path);
+	return fd;
+}
+
+static int open_cow(const struct options *options, int image, const char *backing)
+{
+	struct cow_header header;
+	struct stat status;
+	ssize_t size;
+	int fd;
+
+	if (options->disk_mode == DISK_DISCARD) {
+		fd = nameless_file(options->run_folder);
+		write_cow_header(fd, image, backing);
+		return fd;
+	}
+	fd = open(options->cow, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		die("cow-unwritable", NULL, "cannot open the copy-on-write file %s: %s",
+		    options->cow, strerror(errno));
+	size = pread(fd, &header, sizeof(header), 0);
+	if (size == 0) {
+		write_cow_header(fd, image, backing);
+		return fd;
+	}
+	fstat(image, &status);
+	if (size != sizeof(header) || be32toh(header.magic) != COW_MAGIC ||
+	    be32toh(header.version) != 3)
+		die("cow-invalid", "Name a new file, and it is made.",
+		    "%s is not a copy-on-write file", options->cow);
+	if (be64toh(header.size) != (uint64_t)status.st_size)
+		die("cow-mismatch", "Use it with the image that it was made for.",
+		    "the copy-on-write file %s belongs to an image of another size", options->cow);
+	/* Copying or touching the image changes path and time, not content. */
+	header.mtime = htobe32((uint32_t)status.st_mtime);
+	memset(header.backing_file, 0, sizeof(header.backing_file));
+	strcpy(header.backing_file, backing);
+	if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header))
+		die("no-space", NULL, "cannot write %s: %s", options->cow, strerror(errno));
+	return fd;
+}
+
+char *disk_argument(const struct options *options, struct kernel *kernel)
+{
+	bool write = options->disk_mode == DISK_WRITE;
+	int image = open_image(options->image, write ? O_RDWR : O_RDONLY);
+	char *backing = xasprintf("/proc/self/fd/%d", kernel_inherits(kernel, image));
+	int cow;
+
+	if (write)
+		return xasprintf("ubd0=%s", backing);
+	cow = open_cow(options, image, backing);
+	return xasprintf("ubd0=/proc/self/fd/%d,%s", kernel_inherits(kernel, cow), backing);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Starting the kernel, where no signal but ours can reach it. */
+#include "launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int kernel_inherits(struct kernel *kernel, int fd)
+{
+	kernel->fds = realloc(kernel->fds, (kernel->fd_count + 1) * sizeof(*kernel->fds));
+	if (!kernel->fds)
+		die("launch", NULL, "out of memory");
+	kernel->fds[kernel->fd_count++] = fd;
+	return fd;
+}
+
+static void block_signals(void)
+{
+	/*
+	 * A batch system signals every process of a job, and the kernel's own
+	 * handlers for these end it on the spot, before any grace. They must be
+	 * blocked, not ignored: the kernel installs handlers, but keeps the mask,
+	 * and its helpers and stubs inherit it.
+	 */
+	static const int batch[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR2, SIGTSTP,
+				     SIGTTIN, SIGTTOU, SIGXCPU, SIGPIPE };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(batch) / sizeof(*batch); i++)
+		sigaddset(&set, batch[i]);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+}
+
+static void become_kernel(const struct kernel *kernel, pid_t parent, int failed)
+{
+	struct rlimit no_core = { 0, 0 };
+	const char **argv = xcalloc(kernel->args.count + 2, sizeof(*argv));
+	int null = open("/dev/null", O_RDONLY);
+	int error;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(EXIT_LAUNCHER);
+	/* The kernel signals its whole process group when it panics. */
+	setsid();
+	block_signals();
+	setrlimit(RLIMIT_CORE, &no_core);
+	if (kernel->pin)
+		sched_setaffinity(0, sizeof(kernel->cpus), &kernel->cpus);
+	dup2(null, STDIN_FILENO);
+	dup2(kernel->output, STDOUT_FILENO);
+	dup2(kernel->output, STDERR_FILENO);
+	for (size_t i = 0; i < kernel->fd_count; i++)
+		set_inheritable(kernel->fds[i]);
+	/* The environment of a kernel becomes that of its first process. */
+	clearenv();
+	setenv("HOME", ".", 1);
+	setenv("TMPDIR", "/dev/shm", 1);
+	setenv("PATH", "/usr/bin:/bin", 1);
+	argv[0] = "linux";
+	memcpy(argv + 1, kernel->args.item, kernel->args.count * sizeof(*argv));
+	execv(kernel->path, (char **)argv);
+	error = errno;
+	if (write(failed, &error, sizeof(error)) < 0)
+		_exit(EXIT_LAUNCHER);
+	_exit(EXIT_LAUNCHER);
+}
+
+pid_t kernel_start(const struct kernel *kernel)
+{
+	pid_t parent = getpid();
+	int report[2];
+	int error;
+	pid_t pid;
+
+	if (pipe2(report, O_CLOEXEC) < 0)
+		die("launch", NULL, "cannot make a pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid < 0)
+		die("process-limit", "Raise \"ulimit -u\", or end some of your processes.",
+		    "cannot start a process: %s", strerror(errno));
+	if (pid == 0)
+		become_kernel(kernel, parent, report[1]);
+	close(report[1]);
+	if (read(report[0], &error, sizeof(error)) == sizeof(error)) {
+		waitpid(pid, NULL, 0);
+		if (error == ENOEXEC)
+			die("kernel-invalid", "The kernel must be a User-Mode Linux for this machine (x86-64).",
+			    "%s is no program of this machine", kernel->path);
+		die("kernel-missing", error == EACCES ?
+		    "Is the file executable, and its file system mounted without noexec?" :
+		    "Build one with \"apppot runtime build\", or name one with --kernel.",
+		    "cannot start the kernel %s: %s", kernel->path, strerror(error));
+	}
+	close(report[0]);
+	return pid;
+}

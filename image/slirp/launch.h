@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * slirp: supervisor and network of one AppPot guest.
+ *
+ * apppot-start replaces itself by this program. It prepares the file
+ * descriptors that the kernel works on, starts the kernel where no signal of a
+ * batch system can reach it, carries the job's streams, answers the guest's
+ * network with libslirp, and turns whatever happens into one exit code, one
+ * sentence and one outcome file.
+ */
+#ifndef APPPOT_LAUNCH_H
+#define APPPOT_LAUNCH_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Exit code for everything that is AppPot's own fault or finding. */
+#define EXIT_LAUNCHER 125
+#define EXIT_TIMEOUT 124
+
+/* Serial lines of the guest, by number: what travels on ttyS0, ttyS1, ... */
+enum line { LINE_CONTROL, LINE_STDOUT, LINE_STDERR, LINE_TERMINAL, LINES };
+
+/* A list of strings that grows; always NULL-terminated. */
+struct strings {
+	const char **item;
+	size_t count;
+};
+
+void strings_add(struct strings *list, const char *text);
+void strings_addf(struct strings *list, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* A host folder that the guest may mount beside the job folder. */
+struct bind {
+	const char *source;
+	const char *target;
+	bool read_only;
+};
+
+enum disk_mode {
+	DISK_DISCARD,	/* copy-on-write file that is gone afterwards */
+	DISK_COW,	/* copy-on-write file that is kept */
+	DISK_WRITE,	/* the image itself */
+};
+
+struct options {
+	bool plain;
+	const char *console;
+	const char *run_folder;
+	bool keep_run_folder;
+	const char *outcome;
+	const char *kernel;
+	struct strings kernel_args;
+	const char *image;
+	const char *cow;
+	enum disk_mode disk_mode;
+	const char *job_folder;
+	struct bind *binds;
+	size_t bind_count;
+	const char *mem;
+	int cpus;
+	bool network;
+	bool host_loopback;
+	struct strings forwards;
+	const char *legacy_slirp;
+	bool pin;
+	bool die_with_parent;
+	bool no_stdin;
+	bool shell;
+	long grace_s;
+	long time_s;
+	long boot_timeout_s;
+	struct strings env;
+	const char *pwd;
+	const char *program_name;
+	char **program;
+};
+
+void parse_options(int argc, char **argv, struct options *options);
+
+/* --- say.c: sentences for people ------------------------------------- */
+extern const char *program_name;
+
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Ends before anything was started: a sentence, a hint (or NULL), code 125. */
+void die(const char *code, const char *hint, const char *format, ...)
+	__attribute__((noreturn, format(printf, 3, 4)));
+void *xcalloc(size_t count, size_t size);
+char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int64_t now_ns(void);
+
+/* --- io.c: descriptors ------------------------------------------------ */
+/* Both ends are close-on-exec; the kernel's end is opened for it at start. */
+void socket_pair(int type, int buffer_bytes, int pair[2]);
+bool write_all(int fd, const void *data, size_t size);
+void set_inheritable(int fd);
+
+/* --- net.c: the guest's network --------------------------------------- */
+#define GUEST_MTU 9000
+
+struct forward {
+	uint16_t host_port;
+	uint16_t guest_port;
+};
+
+struct network {
+	bool host_loopback;
+	struct forward *forwards;
+	size_t forward_count;
+};
+
+/*
+ * Starts libslirp in a thread of its own on one end of a packet socket pair,
+ * and returns the other end, which is the kernel's. Ends the program with code
+ * 125 when a port cannot be forwarded.
+ */
+int network_start(const struct network *network);
+
+/* --- cpu.c: which processor a guest gets ------------------------------- */
+/*
+ * Chooses `count` of the processors that this process may run on, so that the
+ * guests of one node do not meet on the same ones. False when there is no
+ * choice (no more allowed than wanted).
+ */
+bool cpu_choose(int count, cpu_set_t *chosen);
+
+/* --- kernel.c: starting the kernel ------------------------------------- */
+struct kernel {
+	const char *path;
+	struct strings args;	/* without the program's own name */
+	int *fds;		/* descriptors that it inherits */
+	size_t fd_count;
+	int output;		/* its stdout and stderr */
+	bool pin;
+	cpu_set_t cpus;
+};
+
+/* Lets the kernel have `fd`, and returns it. */
+int kernel_inherits(struct kernel *kernel, int fd);
+/*
+ * Starts the kernel in the current folder, in a session of its own, with the
+ * signals blocked that batch systems send to every process of a job. It dies
+ * with this process. Returns its process id; ends the program when it cannot
+ * be executed.
+ */
+pid_t kernel_start(const struct kernel *kernel);
+
+/* --- plain.c ------------------------------------------------------------ */
+/* A kernel without a job: for build-image. Returns the exit code. */
+int run_plain(const struct options *options);
+
+/* --- outcome.c: how it ended --------------------------------------------- */
+struct outcome {
+	bool job_ended;		/* the guest reported the end of the job */
+	int exit_code;		/* of the job, 0-255, when no signal ended it */
+	int signal;		/* that ended the job, or 0 */
+	const char *error;	/* code of the launcher's finding, or NULL */
+	const char *message;
+	const char *hint;
+	int launcher_code;	/* exit code of such an end */
+	int64_t boot_ns, wall_ns;
+	long user_ms, system_ms, max_rss_kb, oom_kills;
+	uint64_t stdout_bytes, stderr_bytes, terminal_bytes;
+};
+
+extern struct outcome outcome;
+/* Where outcome.json goes; it is written by outcome_finish and by die. */
+void outcome_files(const char *run_folder, const char *extra);
+/* Records the launcher's finding, if none is recorded yet. */
+void outcome_error(int launcher_code, const char *code, const char *hint, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+/* Writes outcome.json, says what has to be said, returns the exit code. */
+int outcome_finish(void);
+
+/* --- disk.c: the guest's disks ---------------------------------------------- */
+/*
+ * Opens image and copy-on-write file and returns the kernel's words for them
+ * ("ubd0=..."). Nothing appears in a folder for a disk that is discarded.
+ */
+char *disk_argument(const struct options *options, struct kernel *kernel);
+
+/* --- spec.c: the job disk ---------------------------------------------------- */
+#define RING_BYTES (1 << 20)
+
+struct job_disk {
+	int fd;
+	uint8_t *ring;		/* RING_BYTES for standard input */
+};
+
+/* What each of the job's three descriptors is here, one letter each. */
+enum { FD_TERMINAL = 't', FD_PIPE = 'p', FD_NULL = 'n', FD_CLOSED = 'c' };
+
+struct job_disk job_disk_make(const struct options *options, const char kinds[4]);
+
+/* --- terminal.c ---------------------------------------------------------------- */
+void describe_descriptors(char kinds[4]);
+bool terminal_size(unsigned int *rows, unsigned int *columns);
+void terminal_raw(void);
+void terminal_restore(void);
+
+/* --- streams.c: the job's bytes -------------------------------------------------- */
+enum event { EVENT_CLOSED, EVENT_INPUT, EVENT_EOF, EVENT_RECEIVED };
+
+struct streams {
+	int event;		/* eventfd: something below has changed */
+	_Atomic uint64_t received[LINES];	/* bytes from the guest */
+	_Atomic int closed[LINES];	/* errno of the write that failed */
+	_Atomic uint64_t input_head;	/* bytes put into the ring */
+	_Atomic uint64_t input_tail;	/* bytes that the guest has taken */
+	_Atomic bool input_end;
+	int wake_input;		/* eventfd: input_tail has moved */
+	uint8_t *ring;
+};
+
+/* Starts a thread for each stream; `sockets` are our ends of the lines. */
+void streams_start(struct streams *streams, const int sockets[LINES], const char kinds[4]);
+/* Waits until everything received has been written. */
+void streams_finish(struct streams *streams);
+
+/* --- console.c ---------------------------------------------------------------------- */
+void console_open(const char *run_folder);
+void console_add(const char *text, size_t size);
+/* What the console says about a kernel that ended too early. */
+void console_diagnose(bool reached_init);
+
+/* --- job.c ---------------------------------------------------------------- */
+/* One job in one guest. Returns the exit code. */
+int run_job(const struct options *options);
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The command line of the supervisor. apppot-start has checked what users give;
+ * what is wrong here is a mistake of the caller.
+ */
+#include "launch.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef APPPOT_VERSION
+#define APPPOT_VERSION "0"
+#endif
+
+enum name {
+	PLAIN = 256, CONSOLE, RUN_FOLDER, KEEP_RUN_FOLDER, OUTCOME, KERNEL, KERNEL_ARG, IMAGE, COW,
+	WRITE, JOB_FOLDER, BIND, MEM, CPUS, NETWORK, HOST_LOOPBACK, FORWARD, LEGACY_SLIRP, PIN,
+	DIE_WITH_PARENT, NO_STDIN, GRACE, TIME, BOOT_TIMEOUT, ENV, PWD, NAME, SHELL, VERSION, HELP,
+};
+
+static const struct option names[] = {
+	{ "plain", no_argument, NULL, PLAIN },
+	{ "console", required_argument, NULL, CONSOLE },
+	{ "run-folder", required_argument, NULL, RUN_FOLDER },
+	{ "keep-run-folder", no_argument, NULL, KEEP_RUN_FOLDER },
+	{ "outcome", required_argument, NULL, OUTCOME },
+	{ "kernel", required_argument, NULL, KERNEL },
+	{ "kernel-arg", required_argument, NULL, KERNEL_ARG },
+	{ "image", required_argument, NULL, IMAGE },
+	{ "cow", required_argument, NULL, COW },
+	{ "write", no_argument, NULL, WRITE },
+	{ "job-folder", required_argument, NULL, JOB_FOLDER },
+	{ "bind", required_argument, NULL, BIND },
+	{ "mem", required_argument, NULL, MEM },
+	{ "cpus", required_argument, NULL, CPUS },
+	{ "network", required_argument, NULL, NETWORK },
+	{ "host-loopback", no_argument, NULL, HOST_LOOPBACK },
+	{ "forward", required_argument, NULL, FORWARD },
+	{ "legacy-slirp", required_argument, NULL, LEGACY_SLIRP },
+	{ "pin", no_argument, NULL, PIN },
+	{ "die-with-parent", no_argument, NULL, DIE_WITH_PARENT },
+	{ "no-stdin", no_argument, NULL, NO_STDIN },
+	{ "grace", required_argument, NULL, GRACE },
+	{ "time", required_argument, NULL, TIME },
+	{ "boot-timeout", required_argument, NULL, BOOT_TIMEOUT },
+	{ "env", required_argument, NULL, ENV },
+	{ "pwd", required_argument, NULL, PWD },
+	{ "name", required_argument, NULL, NAME },
+	{ "shell", no_argument, NULL, SHELL },
+	{ "version", no_argument, NULL, VERSION },
+	{ "help", no_argument, NULL, HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char usage[] =
+	"usage: slirp --kernel KERNEL --run-folder DIR --image FILE [options] -- [PROGRAM [ARG...]]\n"
+	"       slirp --plain [--network user] [--console FILE] [--pin] -- KERNEL [ARG...]\n"
+	"\n"
+	"Supervisor and network of one AppPot guest. apppot-start calls it; its options are\n"
+	"those of apppot-start, checked and complete. See \"apppot-start --help\".\n"
+	"\n"
+	"  --plain  start KERNEL as it is, in the current folder: no job, the console on\n"
+	"           standard error or in FILE, exit code of the kernel\n";
+
+static long seconds(const char *text, const char *option)
+{
+	char *end;
+	long value;
+
+	errno = 0;
+	value = strtol(text, &end, 10);
+	if (errno || *end || end == text || value < 0)
+		die("usage", NULL, "%s takes whole seconds, not \"%s\"", option, text);
+	return value;
+}
+
+/* SOURCE, NUL-free; ":ro" or ":rw" and the guest's path come from two further words. */
+static void add_bind(struct options *options, const char *source, const char *target,
+		     const char *mode)
+{
+	options->binds = realloc(options->binds,
+				 (options->bind_count + 1) * sizeof(*options->binds));
+	if (!options->binds)
+		die("launch", NULL, "out of memory");
+	options->binds[options->bind_count++] = (struct bind){
+		.source = source, .target = target, .read_only = strcmp(mode, "ro") == 0,
+	};
+}
+
+static void one_option(struct options *options, int name, char **argv)
+{
+	switch (name) {
+	case PLAIN: options->plain = true; break;
+	case CONSOLE: options->console = optarg; break;
+	case RUN_FOLDER: options->run_folder = optarg; break;
+	case KEEP_RUN_FOLDER: options->keep_run_folder = true; break;
+	case OUTCOME: options->outcome = optarg; break;
+	case KERNEL: options->kernel = optarg; break;
+	case KERNEL_ARG: strings_add(&options->kernel_args, optarg); break;
+	case IMAGE: options->image = optarg; break;
+	case COW: options->cow = optarg; options->disk_mode = DISK_COW; break;
+	case WRITE: options->disk_mode = DISK_WRITE; break;
+	case JOB_FOLDER: options->job_folder = optarg; break;
+	case BIND:
+		if (!argv[optind] || !argv[optind + 1])
+			die("usage", NULL, "--bind takes three words: SOURCE TARGET ro|rw");
+		add_bind(options, optarg, argv[optind], argv[optind + 1]);
+		optind += 2;
+		break;
+	case MEM: options->mem = optarg; break;
+	case CPUS: options->cpus = atoi(optarg); break;
+	case NETWORK: options->network = strcmp(optarg, "none") != 0; break;
+	case HOST_LOOPBACK: options->host_loopback = true; break;
+	case FORWARD: strings_add(&options->forwards, optarg); break;
+	case LEGACY_SLIRP: options->legacy_slirp = optarg; break;
+	case PIN: options->pin = true; break;
+	case DIE_WITH_PARENT: options->die_with_parent = true; break;
+	case NO_STDIN: options->no_stdin = true; break;
+	case GRACE: options->grace_s = seconds(optarg, "--grace"); break;
+	case TIME: options->time_s = seconds(optarg, "--time"); break;
+	case BOOT_TIMEOUT: options->boot_timeout_s = seconds(optarg, "--boot-timeout"); break;
+	case ENV: strings_add(&options->env, optarg); break;
+	case PWD: options->pwd = optarg; break;
+	case NAME: options->program_name = optarg; break;
+	case SHELL: options->shell = true; break;
+	case VERSION: printf("slirp (AppPot) %s\n", APPPOT_VERSION); exit(0);
+	case HELP: fputs(usage, stdout); exit(0);
+	default: fputs(usage, stderr); exit(EXIT_LAUNCHER);
+	}
+}
+
+void parse_options(int argc, char **argv, struct options *options)
+{
+	int name;
+
+	*options = (struct options){ .mem = "512M", .cpus = 1, .grace_s = 20, .boot_timeout_s = 120 };
+	while ((name = getopt_long(argc, argv, "+", names, NULL)) != -1)
+		one_option(options, name, argv);
+	options->program = argv + optind;
+	if (options->plain) {
+		if (!*options->program)
+			die("usage", NULL, "--plain needs a kernel after --");
+		options->kernel = *options->program++;
+		for (char **arg = options->program; *arg; arg++)
+			strings_add(&options->kernel_args, *arg);
+		return;
+	}
+	if (!options->kernel || !options->run_folder || !options->image)
+		die("usage", "Use apppot-start, which gives them.",
+		    "--kernel, --run-folder and --image are needed");
+}
