@@ -114,7 +114,7 @@ static void maybe_say_bye(struct job *job)
 	job->abandon_at = now_ns() + 10 * SECOND;
 	/* A disk that is thrown away needs no unmounting: the guest has synced the job's folders. */
 	if (job->options->disk_mode == DISK_DISCARD)
-		kill(job->kernel, SIGKILL);
+		kernel_kill(job->kernel);
 }
 
 static void guest_error(char *text)
@@ -211,7 +211,7 @@ static void end_guest(struct job *job)
 		send_line(job, "kill");
 		job->abandon_at = now_ns() + LAST_WORDS;
 	} else {
-		kill(job->kernel, SIGKILL);
+		kernel_kill(job->kernel);
 	}
 }
 
@@ -267,14 +267,14 @@ static void check_limits(struct job *job)
 	if (job->boot_limit && now >= job->boot_limit) {
 		outcome_error(EXIT_LAUNCHER, "boot-timeout", "Look at the console log in the run folder.",
 			      "the guest was not up after %ld seconds", job->options->boot_timeout_s);
-		kill(job->kernel, SIGKILL);
+		kernel_kill(job->kernel);
 		job->boot_limit = 0;
 	}
 	if (job->kill_at && now >= job->kill_at)
 		end_guest(job);
 	if (job->abandon_at && now >= job->abandon_at) {
 		job->abandon_at = 0;
-		kill(job->kernel, SIGKILL);
+		kernel_kill(job->kernel);
 	}
 }
 
@@ -349,6 +349,7 @@ static void supervise(struct job *job, int signals)
 		maybe_say_bye(job);
 		check_limits(job);
 	}
+	kernel_kill(job->kernel);
 	read_control(job);
 	while (copy_console(job->console) || copy_console(job->output))
 		;
@@ -409,25 +410,36 @@ static void kernel_words(struct job *job, struct kernel *kernel, int job_disk)
 		strings_add(&kernel->args, options->kernel_args.item[i]);
 }
 
-static void open_folders(const struct options *options, struct kernel *kernel)
+static int open_folder(const char *path, const char *code, const char *what)
 {
-	if (options->job_folder) {
-		int fd = open(options->job_folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-		if (fd < 0)
-			die("job-folder", NULL, "cannot open the job folder %s: %s",
-			    options->job_folder, strerror(errno));
-		strings_addf(&kernel->args, "hostfs=/proc/self/fd/%d", kernel_inherits(kernel, fd));
-	}
+	if (fd < 0)
+		die(code, NULL, "cannot open the %s %s: %s", what, path, strerror(errno));
+	return fd;
+}
+
+static int open_job_folder(const struct options *options, struct kernel *kernel)
+{
+	int fd;
+
+	if (!options->job_folder)
+		return -1;
+	fd = kernel_inherits(kernel, open_folder(options->job_folder, "job-folder", "job folder"));
+	/* An older kernel is told by the guest which folder to mount, and cannot be held to it. */
+	if (!options->legacy_kernel)
+		strings_addf(&kernel->args, "hostfs=/proc/self/fd/%d", fd);
+	return fd;
+}
+
+static void open_binds(const struct options *options, struct kernel *kernel)
+{
 	for (size_t i = 0; i < options->bind_count; i++) {
 		const struct bind *bind = &options->binds[i];
-		int fd = open(bind->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		int fd = kernel_inherits(kernel, open_folder(bind->source, "bind", "folder of --bind"));
 
-		if (fd < 0)
-			die("bind", NULL, "cannot open the folder %s of --bind: %s", bind->source,
-			    strerror(errno));
 		strings_addf(&kernel->args, "hostfs_bind=b%zu:%s=/proc/self/fd/%d", i,
-			     bind->read_only ? "ro" : "rw", kernel_inherits(kernel, fd));
+			     bind->read_only ? "ro" : "rw", fd);
 	}
 }
 
@@ -475,41 +487,34 @@ static void open_lines(struct job *job, struct kernel *kernel, int theirs[LINES 
 	kernel->output = theirs[LINES + 1] = pair[1];
 }
 
-static void clean_run_folder(const struct options *options)
+/* The kernel starts in another folder; what is not there is said when it starts. */
+static const char *absolute(const char *path)
 {
-	static const char *const names[] = { "console.log", "outcome.json", "guest/pid",
-					     "guest/mconsole" };
+	char *real = realpath(path, NULL);
 
-	if (options->keep_run_folder || (outcome.error && outcome.launcher_code == EXIT_LAUNCHER))
-		return;
-	if (chdir("/") < 0)
-		return;
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		char *path = xasprintf("%s/%s", options->run_folder, names[i]);
-
-		unlink(path);
-	}
-	rmdir(xasprintf("%s/guest", options->run_folder));
-	rmdir(options->run_folder);
+	return real ? real : path;
 }
 
-int run_job(const struct options *options)
+int run_job(struct options *options)
 {
 	struct job job = { .options = options, .started = now_ns() };
-	struct kernel kernel = { .path = options->kernel, .pin = false };
+	struct kernel kernel = { .path = absolute(options->kernel) };
 	struct job_disk disk;
 	int theirs[LINES + 2];
-	int signals;
+	int signals, job_folder;
 	int code;
 
-	outcome_files(options->run_folder, options->outcome);
 	signals = take_signals();
+	outcome_files(NULL, options->outcome);
+	options->run_folder = run_folder_make(options);
+	outcome_files(options->run_folder, options->outcome);
 	describe_descriptors(job.kinds);
 	if (options->no_stdin && job.kinds[0] != FD_CLOSED)
 		job.kinds[0] = FD_NULL;
-	disk = job_disk_make(options, job.kinds);
+	job_folder = open_job_folder(options, &kernel);
+	disk = job_disk_make(options, job.kinds, job_folder);
 	kernel_words(&job, &kernel, disk.fd);
-	open_folders(options, &kernel);
+	open_binds(options, &kernel);
 	open_network(options, &kernel);
 	open_lines(&job, &kernel, theirs);
 	kernel.pin = options->pin && cpu_choose(options->cpus, &kernel.cpus);
@@ -532,6 +537,7 @@ int run_job(const struct options *options)
 		outcome.wall_ns = now_ns() - job.started;
 	judge(&job);
 	code = outcome_finish();
-	clean_run_folder(options);
+	if (!options->keep_run_folder && !(outcome.error && code == EXIT_LAUNCHER))
+		run_folder_remove();
 	return code;
 }

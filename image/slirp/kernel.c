@@ -103,3 +103,12 @@ pid_t kernel_start(const struct kernel *kernel)
 	close(report[0]);
 	return pid;
 }
+
+void kernel_kill(pid_t kernel)
+{
+	/*
+	 * The whole group, also when the kernel itself is gone: without it the
+	 * stubs of a ptrace kernel would run on as free processes of the host.
+	 */
+	kill(-kernel, SIGKILL);
+}

@@ -53,7 +53,9 @@ enum disk_mode {
 struct options {
 	bool plain;
 	const char *console;
-	const char *run_folder;
+	const char *run_base;
+	const char *run_folder;	/* made by run_folder_make */
+	const char *id;
 	bool keep_run_folder;
 	const char *outcome;
 	const char *kernel;
@@ -73,14 +75,18 @@ struct options {
 	bool pin;
 	bool die_with_parent;
 	bool no_stdin;
+	bool legacy_kernel;
 	bool shell;
 	long grace_s;
 	long time_s;
 	long boot_timeout_s;
 	struct strings env;
+	struct strings default_env;	/* ours; env wins */
 	const char *pwd;
 	const char *program_name;
+	int words;
 	char **program;
+	size_t program_words;
 };
 
 void parse_options(int argc, char **argv, struct options *options);
@@ -151,6 +157,8 @@ int kernel_inherits(struct kernel *kernel, int fd);
  * be executed.
  */
 pid_t kernel_start(const struct kernel *kernel);
+/* Ends the kernel and the processes that stand for the guest's. */
+void kernel_kill(pid_t kernel);
 
 /* --- plain.c ------------------------------------------------------------ */
 /* A kernel without a job: for build-image. Returns the exit code. */
@@ -179,6 +187,10 @@ void outcome_error(int launcher_code, const char *code, const char *hint, const 
 /* Writes outcome.json, says what has to be said, returns the exit code. */
 int outcome_finish(void);
 
+/* --- folder.c: the run folder --------------------------------------------- */
+const char *run_folder_make(const struct options *options);
+void run_folder_remove(void);
+
 /* --- disk.c: the guest's disks ---------------------------------------------- */
 /*
  * Opens image and copy-on-write file and returns the kernel's words for them
@@ -197,7 +209,7 @@ struct job_disk {
 /* What each of the job's three descriptors is here, one letter each. */
 enum { FD_TERMINAL = 't', FD_PIPE = 'p', FD_NULL = 'n', FD_CLOSED = 'c' };
 
-struct job_disk job_disk_make(const struct options *options, const char kinds[4]);
+struct job_disk job_disk_make(const struct options *options, const char kinds[4], int job_folder);
 
 /* --- terminal.c ---------------------------------------------------------------- */
 void describe_descriptors(char kinds[4]);
@@ -232,6 +244,6 @@ void console_diagnose(bool reached_init);
 
 /* --- job.c ---------------------------------------------------------------- */
 /* One job in one guest. Returns the exit code. */
-int run_job(const struct options *options);
+int run_job(struct options *options);
 
 #endif

@@ -16,15 +16,18 @@
 #endif
 
 enum name {
-	PLAIN = 256, CONSOLE, RUN_FOLDER, KEEP_RUN_FOLDER, OUTCOME, KERNEL, KERNEL_ARG, IMAGE, COW,
+	PLAIN = 256, CONSOLE, RUN_BASE, ID, WORDS, LEGACY_KERNEL, KEEP_RUN_FOLDER, OUTCOME, KERNEL, KERNEL_ARG, IMAGE, COW,
 	WRITE, JOB_FOLDER, BIND, MEM, CPUS, NETWORK, HOST_LOOPBACK, FORWARD, LEGACY_SLIRP, PIN,
-	DIE_WITH_PARENT, NO_STDIN, GRACE, TIME, BOOT_TIMEOUT, ENV, PWD, NAME, SHELL, VERSION, HELP,
+	DIE_WITH_PARENT, NO_STDIN, GRACE, TIME, BOOT_TIMEOUT, ENV, DEFAULT_ENV, PWD, NAME, SHELL, VERSION, HELP,
 };
 
 static const struct option names[] = {
 	{ "plain", no_argument, NULL, PLAIN },
 	{ "console", required_argument, NULL, CONSOLE },
-	{ "run-folder", required_argument, NULL, RUN_FOLDER },
+	{ "run-base", required_argument, NULL, RUN_BASE },
+	{ "id", required_argument, NULL, ID },
+	{ "words", required_argument, NULL, WORDS },
+	{ "legacy-kernel", no_argument, NULL, LEGACY_KERNEL },
 	{ "keep-run-folder", no_argument, NULL, KEEP_RUN_FOLDER },
 	{ "outcome", required_argument, NULL, OUTCOME },
 	{ "kernel", required_argument, NULL, KERNEL },
@@ -47,6 +50,7 @@ static const struct option names[] = {
 	{ "time", required_argument, NULL, TIME },
 	{ "boot-timeout", required_argument, NULL, BOOT_TIMEOUT },
 	{ "env", required_argument, NULL, ENV },
+	{ "default-env", required_argument, NULL, DEFAULT_ENV },
 	{ "pwd", required_argument, NULL, PWD },
 	{ "name", required_argument, NULL, NAME },
 	{ "shell", no_argument, NULL, SHELL },
@@ -56,7 +60,7 @@ static const struct option names[] = {
 };
 
 static const char usage[] =
-	"usage: slirp --kernel KERNEL --run-folder DIR --image FILE [options] -- [PROGRAM [ARG...]]\n"
+	"usage: slirp --kernel KERNEL --image FILE [options] -- [PROGRAM [ARG...]]\n"
 	"       slirp --plain [--network user] [--console FILE] [--pin] -- KERNEL [ARG...]\n"
 	"\n"
 	"Supervisor and network of one AppPot guest. apppot-start calls it; its options are\n"
@@ -95,7 +99,10 @@ static void one_option(struct options *options, int name, char **argv)
 	switch (name) {
 	case PLAIN: options->plain = true; break;
 	case CONSOLE: options->console = optarg; break;
-	case RUN_FOLDER: options->run_folder = optarg; break;
+	case RUN_BASE: options->run_base = optarg; break;
+	case ID: options->id = optarg; break;
+	case WORDS: options->words = atoi(optarg); break;
+	case LEGACY_KERNEL: options->legacy_kernel = true; break;
 	case KEEP_RUN_FOLDER: options->keep_run_folder = true; break;
 	case OUTCOME: options->outcome = optarg; break;
 	case KERNEL: options->kernel = optarg; break;
@@ -123,6 +130,7 @@ static void one_option(struct options *options, int name, char **argv)
 	case TIME: options->time_s = seconds(optarg, "--time"); break;
 	case BOOT_TIMEOUT: options->boot_timeout_s = seconds(optarg, "--boot-timeout"); break;
 	case ENV: strings_add(&options->env, optarg); break;
+	case DEFAULT_ENV: strings_add(&options->default_env, optarg); break;
 	case PWD: options->pwd = optarg; break;
 	case NAME: options->program_name = optarg; break;
 	case SHELL: options->shell = true; break;
@@ -132,13 +140,19 @@ static void one_option(struct options *options, int name, char **argv)
 	}
 }
 
-void parse_options(int argc, char **argv, struct options *options)
+static void parse_words(int argc, char **argv, struct options *options)
 {
 	int name;
 
-	*options = (struct options){ .mem = "512M", .cpus = 1, .grace_s = 20, .boot_timeout_s = 120 };
 	while ((name = getopt_long(argc, argv, "+", names, NULL)) != -1)
 		one_option(options, name, argv);
+}
+
+void parse_options(int argc, char **argv, struct options *options)
+{
+	*options = (struct options){ .mem = "512M", .cpus = 1, .grace_s = 20, .boot_timeout_s = 120,
+				     .words = -1 };
+	parse_words(argc, argv, options);
 	options->program = argv + optind;
 	if (options->plain) {
 		if (!*options->program)
@@ -148,7 +162,18 @@ void parse_options(int argc, char **argv, struct options *options)
 			strings_add(&options->kernel_args, *arg);
 		return;
 	}
-	if (!options->kernel || !options->run_folder || !options->image)
-		die("usage", "Use apppot-start, which gives them.",
-		    "--kernel, --run-folder and --image are needed");
+	options->program_words = argc - optind;
+	if (options->words >= 0 && options->words < (int)options->program_words) {
+		/*
+		 * A shell can append to its list of words, not insert: options that
+		 * are given several times come after the program's own words.
+		 */
+		options->program_words = options->words;
+		argv += optind + options->words - 1;
+		argc -= optind + options->words - 1;
+		optind = 0;
+		parse_words(argc, argv, options);
+	}
+	if (!options->kernel || !options->image)
+		die("usage", "Use apppot-start, which gives them.", "--kernel and --image are needed");
 }

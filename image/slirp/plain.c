@@ -77,12 +77,13 @@ int run_plain(const struct options *options)
 			continue;
 		if (info.ssi_signo != SIGCHLD) {
 			received = info.ssi_signo;
-			kill(pid, SIGKILL);
+			kernel_kill(pid);
 		}
 	}
 	for (int i = 1; i < 3; i++)
 		while (wait[i].fd >= 0 && copy_console(wait[i].fd, log))
 			;
+	kernel_kill(pid);
 	if (received)
 		return 128 + received;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

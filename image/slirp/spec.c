@@ -34,7 +34,7 @@ static void number(FILE *spec, const char *name, unsigned long value)
 	fprintf(spec, "%s=%lu%c", name, value, 0);
 }
 
-static void write_spec(FILE *spec, const struct options *options, const char kinds[4])
+static void write_spec(FILE *spec, const struct options *options, const char kinds[4], int job_folder)
 {
 	unsigned int rows, columns;
 	const char *term = getenv("TERM");
@@ -49,6 +49,8 @@ static void write_spec(FILE *spec, const struct options *options, const char kin
 		record(spec, "shell", "1");
 	record(spec, "network", options->network ? "user" : "none");
 	record(spec, "job", options->job_folder ? "1" : "0");
+	if (options->legacy_kernel)
+		fprintf(spec, "legacy=/proc/self/fd/%d%c", job_folder, 0);
 	for (size_t i = 0; i < options->bind_count; i++) {
 		number(spec, "bind", i);
 		record(spec, "target", options->binds[i].target);
@@ -63,13 +65,15 @@ static void write_spec(FILE *spec, const struct options *options, const char kin
 		}
 	}
 	number(spec, "cpus", options->cpus);
+	for (size_t i = 0; i < options->default_env.count; i++)
+		record(spec, "env", options->default_env.item[i]);
 	for (size_t i = 0; i < options->env.count; i++)
 		record(spec, "env", options->env.item[i]);
-	for (char **arg = options->program; *arg; arg++)
-		record(spec, "arg", *arg);
+	for (size_t i = 0; i < options->program_words; i++)
+		record(spec, "arg", options->program[i]);
 }
 
-struct job_disk job_disk_make(const struct options *options, const char kinds[4])
+struct job_disk job_disk_make(const struct options *options, const char kinds[4], int job_folder)
 {
 	struct job_disk disk;
 	uint64_t header[4];
@@ -80,7 +84,7 @@ struct job_disk job_disk_make(const struct options *options, const char kinds[4]
 
 	if (!spec)
 		die("launch", NULL, "out of memory");
-	write_spec(spec, options, kinds);
+	write_spec(spec, options, kinds, job_folder);
 	fclose(spec);
 	ring = PAGE + ROUND_UP(length);
 	memcpy(&header[0], "APPPOTJ1", 8);
