@@ -257,5 +257,8 @@ int run(int argc, char **argv)
 		return 1;
 	}
 	tell("started");
+	/* Without a supervisor the whole of standard input is on the job disk already. */
+	if (!run.supervised && run.job_input >= 0)
+		input_available(&run, strtoull(spec_value(&spec, "input", "0"), NULL, 10), true);
 	return serve(&run);
 }

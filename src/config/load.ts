@@ -1,0 +1,94 @@
+import { parse } from 'ini';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { ApppotError, systemCode } from '../errors.ts';
+import { configFolder } from './paths.ts';
+import { SETTINGS, type Setting, type SettingKey } from './settings.ts';
+
+/** A setting's value, and where it came from: a file's path, a variable's name, or "default". */
+export interface Sourced<T> {
+  readonly value: T;
+  readonly origin: string;
+}
+
+/** All settings as they hold now; undefined where nothing gives a value. */
+export type Settings = {
+  readonly [K in SettingKey]: Sourced<(typeof SETTINGS)[K] extends Setting<infer T> ? T : never> | undefined;
+};
+
+/**
+ * Reads the settings: system, user and project file, then the environment; a later one wins.
+ *
+ * @throws ApppotError `config-syntax` for a file that is no INI file, `config` with every wrong key and value
+ */
+export function loadSettings(environment: NodeJS.ProcessEnv = process.env): Settings {
+  const found = new Map<string, Sourced<string>>();
+  const problems: string[] = [];
+  for (const file of settingsFiles(environment)) readFile(file, found, problems);
+  for (const { name, variable } of Object.values(SETTINGS)) {
+    const value = environment[variable];
+    if (value !== undefined && value !== '') found.set(name, { value, origin: variable });
+  }
+  const settings: Record<string, Sourced<unknown> | undefined> = {};
+  for (const [key, setting] of Object.entries(SETTINGS)) {
+    settings[key] = check(setting as Setting<unknown>, found.get(setting.name), problems);
+  }
+  if (problems.length > 0) {
+    throw new ApppotError('config', problems.join('\n'), {
+      hint: `Known settings: ${Object.values(SETTINGS)
+        .map(({ name }) => name)
+        .join(', ')}.`,
+    });
+  }
+  return settings as Settings;
+}
+
+/** The files that are read, lowest priority first; they need not exist. */
+export function settingsFiles(environment: NodeJS.ProcessEnv = process.env): readonly string[] {
+  const system = (environment['XDG_CONFIG_DIRS'] ?? '/etc/xdg')
+    .split(':')
+    .filter((folder) => folder.startsWith('/'))
+    .reverse()
+    .map((folder) => join(folder, 'apppot', 'apppot.ini'));
+  return [...system, configFolder('apppot.ini'), 'apppot.ini'];
+}
+
+function readFile(file: string, found: Map<string, Sourced<string>>, problems: string[]): void {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return;
+    throw new ApppotError('config', `Cannot read ${file}.`, { cause: error });
+  }
+  const known = new Set<string>(Object.values(SETTINGS).map(({ name }) => name));
+  for (const [section, keys] of Object.entries(parse(text))) {
+    // Sections of other parts (targets of jobs) are read by those.
+    if (section.startsWith('target ')) continue;
+    if (typeof keys !== 'object' || keys === null) {
+      problems.push(`${file}: "${section}" stands outside of a section.`);
+      continue;
+    }
+    for (const [key, value] of Object.entries(keys as Record<string, unknown>)) {
+      const name = `${section}.${key}`;
+      if (!known.has(name)) problems.push(`${file}: there is no setting ${name}.`);
+      else found.set(name, { value: String(value), origin: file });
+    }
+  }
+}
+
+function check<T>(
+  setting: Setting<T>,
+  given: Sourced<string> | undefined,
+  problems: string[],
+): Sourced<T> | undefined {
+  if (given === undefined) {
+    return setting.fallback === undefined ? undefined : { value: setting.fallback, origin: 'default' };
+  }
+  const result = v.safeParse(setting.schema, given.value);
+  if (result.success) return { value: result.output, origin: given.origin };
+  const reason = result.issues.map((issue) => issue.message).join(', ');
+  problems.push(`${given.origin}: ${setting.name} ${reason}, not "${given.value}".`);
+  return undefined;
+}
