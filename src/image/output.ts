@@ -1,0 +1,66 @@
+/** The file that a build makes: complete or not there. */
+import { randomBytes } from 'node:crypto';
+import { access, constants, link, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { ApppotError, systemCode } from '../errors.ts';
+
+/** An image that is being made beside the place where it will be. */
+export interface Output {
+  readonly path: string;
+  /** The file to write; in the same folder, so that giving it its name is one step. */
+  readonly temporary: string;
+  /** Gives the finished file its name. */
+  commit(): Promise<void>;
+  /** Removes the unfinished file; does nothing after {@link Output.commit}. */
+  discard(): Promise<void>;
+}
+
+/**
+ * Checks that an image may be written and names the temporary file.
+ *
+ * @param path where the image shall be
+ * @param force whether an existing file may be replaced
+ * @throws ApppotError `exists`, `not-found` for a missing folder, `permission`
+ */
+export async function openOutput(path: string, force: boolean): Promise<Output> {
+  const full = resolve(path);
+  const folder = dirname(full);
+  const existing = await stat(full).catch(() => undefined);
+  if (existing !== undefined && !existing.isFile())
+    throw new ApppotError('exists', `${path} is there already and is no file.`);
+  if (existing !== undefined && !force)
+    throw new ApppotError('exists', `${path} is there already.`, {
+      hint: 'Give another name with -o, or --force to replace it once the new image is complete.',
+    });
+  await access(folder, constants.W_OK).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT')
+      throw new ApppotError('not-found', `There is no folder ${folder} to put the image into.`);
+    throw new ApppotError('permission', `The folder ${folder} cannot be written to.`, { cause: error });
+  });
+  const temporary = join(folder, `.${basename(full)}.${randomBytes(6).toString('hex')}.part`);
+  return {
+    path: full,
+    temporary,
+    commit: async () => {
+      if (force) await rename(temporary, full);
+      else await linkNew(temporary, full);
+    },
+    discard: async () => rm(temporary, { force: true }),
+  };
+}
+
+/** A rename that does not replace a file which came into being meanwhile. */
+async function linkNew(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'EEXIST')
+      throw new ApppotError('exists', `${to} came into being during the build; it is left as it is.`);
+    // File systems without hard links.
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw error;
+    await rename(from, to);
+    return;
+  }
+  await rm(from);
+}
