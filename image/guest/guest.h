@@ -4,7 +4,7 @@
  * binary in the Debian package apppot; apppot-init calls it.
  *
  *   apppot-guest prepare       mounts, network, job disk -> /run/apppot/
- *   apppot-guest run [ARG...]  the job, its streams, its outcome
+ *   apppot-guest run [--slot N] [ARG...]  the job (or a look into the guest), its streams, its outcome
  *   apppot-guest fail CODE TEXT  tells the launcher why there will be no job
  *   apppot-guest poweroff      syncs and switches the machine off
  */
@@ -19,7 +19,10 @@
 #include <stdint.h>
 
 #define JOB_DISK "/dev/ubdb"
-#define CONTROL_TTY "/dev/ttyS0"
+#define SLOTS 5
+/* Each slot has four serial lines: control, standard output, standard error, terminal. */
+#define LINES 4
+enum { LINE_CONTROL, LINE_STDOUT, LINE_STDERR, LINE_TERMINAL };
 #define RUN_FOLDER "/run/apppot"
 
 /* What the launcher wrote on the job disk (image/slirp/spec.c has the format). */
@@ -31,8 +34,8 @@ struct spec {
 	int disk;
 };
 
-/* False when there is no job disk: another virtual machine, or an old launcher. */
-bool spec_read(struct spec *spec);
+/* Slot 0 is the job. False when there is no job disk: another virtual machine, or an old launcher. */
+bool spec_read(struct spec *spec, int slot);
 /* The next record called `name` after `from` (NULL: from the start), its value. */
 const char *spec_next(const struct spec *spec, const char *name, const char *from);
 const char *spec_value(const struct spec *spec, const char *name, const char *otherwise);
@@ -43,7 +46,7 @@ int fail(const char *code, const char *text);
 int power_off(void);
 void network_up(void);
 
-int open_raw(const char *tty, int flags);
+int open_line(int slot, int line, int flags);
 bool write_all(int fd, const void *data, size_t size);
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

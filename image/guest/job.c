@@ -110,7 +110,6 @@ static bool open_terminal(struct run *run, int *slave)
 /* Opens what the job gets as descriptor `fd`; -1 for a closed one, -2 on failure. */
 static int open_descriptor(struct run *run, int fd, char kind, int slave)
 {
-	static const char *const lines[] = { NULL, "/dev/ttyS1", "/dev/ttyS2" };
 	int ends[2];
 
 	switch (kind) {
@@ -129,7 +128,7 @@ static int open_descriptor(struct run *run, int fd, char kind, int slave)
 			run->job_input = ends[1];
 			return ends[0];
 		}
-		return output_start(&run->outputs[fd - 1], ends[0], lines[fd]) ? ends[1] : -2;
+		return output_start(&run->outputs[fd - 1], ends[0], run->slot, fd) ? ends[1] : -2;
 	}
 }
 
@@ -263,7 +262,7 @@ bool job_start(struct run *run, int argc, char **argv)
 		if (fchown(slave, account.uid, 5) < 0)
 			complain("cannot give the terminal to the user: %m");
 		fchmod(slave, 0620);
-		if (!output_start(&run->outputs[2], run->terminal, "/dev/ttyS3"))
+		if (!output_start(&run->outputs[2], run->terminal, run->slot, LINE_TERMINAL))
 			return false;
 	}
 	for (int fd = 0; fd < 3; fd++) {

@@ -90,7 +90,7 @@ static void shell_variable(FILE *file, const char *name, const char *value)
 static void write_variables(const struct spec *spec)
 {
 	static const char *const names[] = { "supervised", "fds", "user", "uid", "gid", "group", "shell",
-					     "network", "job", "legacy", "term", "tmpdir" };
+					     "network", "job", "legacy", "term", "tmpdir", "scratch", "fullboot" };
 	FILE *file;
 
 	mkdir(RUN_FOLDER, 0755);
@@ -160,7 +160,7 @@ int prepare(void)
 	set_host_name();
 	network_up();
 	allow_ping();
-	found = spec_read(&spec);
+	found = spec_read(&spec, 0);
 	if (!found)
 		spec.text = NULL;
 	write_variables(&spec);

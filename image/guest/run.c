@@ -69,6 +69,21 @@ static void job_signal(struct run *run, int number)
 		kill(-run->pid, number);
 }
 
+/* A look into the guest: another runner, on lines of its own. */
+static void look(const char *slot)
+{
+	char *const argv[] = { "apppot-guest", "run", "--slot", (char *)slot, NULL };
+	pid_t pid = fork();
+
+	if (pid < 0)
+		complain("cannot start a look into the guest: %m");
+	if (pid != 0)
+		return;
+	setsid();
+	execv("/proc/self/exe", argv);
+	_exit(125);
+}
+
 static void host_line(struct run *run, const char *line)
 {
 	struct winsize size = { 0 };
@@ -80,8 +95,11 @@ static void host_line(struct run *run, const char *line)
 	} else if (strncmp(line, "signal ", 7) == 0) {
 		job_signal(run, atoi(line + 7));
 	} else if (strcmp(line, "kill") == 0) {
-		/* Everything but process 1 and this one. */
-		kill(-1, SIGKILL);
+		/* Of the job: everything but process 1 and this one. */
+		if (run->slot == 0)
+			kill(-1, SIGKILL);
+		else
+			job_signal(run, SIGKILL);
 	} else if (strcmp(line, "closed 1") == 0) {
 		output_close(&run->outputs[0]);
 	} else if (strcmp(line, "closed 2") == 0) {
@@ -91,6 +109,8 @@ static void host_line(struct run *run, const char *line)
 	} else if (sscanf(line, "winch %hu %hu", &size.ws_row, &size.ws_col) == 2) {
 		if (run->terminal >= 0)
 			ioctl(run->terminal, TIOCSWINSZ, &size);
+	} else if (strncmp(line, "exec ", 5) == 0) {
+		look(line + 5);
 	} else if (strcmp(line, "bye") == 0) {
 		run->bye = true;
 	}
@@ -217,7 +237,8 @@ static int serve(struct run *run)
 	}
 	for (int i = 0; i < OUTPUTS; i++)
 		output_finish(&run->outputs[i]);
-	sync_host_folders();
+	if (run->slot == 0)
+		sync_host_folders();
 	report_end(run);
 	wait_for_bye(run);
 	return 0;
@@ -226,7 +247,7 @@ static int serve(struct run *run)
 int fail(const char *code, const char *text)
 {
 	complain("%s: %s", code, text);
-	control = open_raw(CONTROL_TTY, O_RDWR);
+	control = open_line(0, LINE_CONTROL, O_RDWR);
 	if (control >= 0) {
 		tell("error %s %s", code, text);
 		tcdrain(control);
@@ -240,10 +261,15 @@ int run(int argc, char **argv)
 	struct run run = { .terminal = -1, .job_input = -1, .spec = &spec };
 	sigset_t signals;
 
-	if (!spec_read(&spec))
+	if (argc > 1 && strcmp(argv[0], "--slot") == 0) {
+		run.slot = atoi(argv[1]);
+		argc -= 2;
+		argv += 2;
+	}
+	if (!spec_read(&spec, run.slot))
 		spec.text = NULL;
 	run.supervised = strcmp(spec_value(&spec, "supervised", "0"), "1") == 0;
-	control = open_raw(CONTROL_TTY, O_RDWR);
+	control = open_line(run.slot, LINE_CONTROL, O_RDWR);
 	if (control < 0)
 		return 1;
 	tell("hello %s", APPPOT_VERSION);

@@ -28,6 +28,7 @@ enum { OUTPUTS = 3 };		/* standard output, standard error, terminal */
 
 struct run {
 	const struct spec *spec;
+	int slot;
 	bool supervised;
 	bool bye;
 	pid_t pid;
@@ -44,7 +45,7 @@ struct run {
 bool job_start(struct run *run, int argc, char **argv);
 
 /* --- streams.c --- */
-bool output_start(struct output *output, int from, const char *tty);
+bool output_start(struct output *output, int from, int slot, int line);
 /* The reader is gone: the job gets SIGPIPE at its next write. */
 void output_close(struct output *output);
 /* Sends what the job has written, then stops. */

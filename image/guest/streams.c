@@ -63,10 +63,10 @@ static void wake(struct output *output)
 		complain("cannot wake a stream: %m");
 }
 
-bool output_start(struct output *output, int from, const char *tty)
+bool output_start(struct output *output, int from, int slot, int line)
 {
 	output->from = from;
-	output->line = open_raw(tty, O_WRONLY);
+	output->line = open_line(slot, line, O_WRONLY);
 	output->wake = eventfd(0, EFD_CLOEXEC);
 	if (output->line < 0 || output->wake < 0)
 		return false;
@@ -156,9 +156,7 @@ bool input_start(struct run *run)
 {
 	pthread_t thread;
 
-	input.disk = open(JOB_DISK, O_RDONLY | O_DIRECT | O_CLOEXEC);
-	if (input.disk < 0)
-		return false;
+	input.disk = run->spec->disk;
 	input.offset = run->spec->ring_offset;
 	input.bytes = run->spec->ring_bytes;
 	input.to = run->job_input;

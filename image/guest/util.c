@@ -42,10 +42,14 @@ bool write_all(int fd, const void *data, size_t size)
 }
 
 /* A serial line that carries bytes as they are. */
-int open_raw(const char *tty, int flags)
+int open_line(int slot, int line, int flags)
 {
-	int fd = open(tty, flags | O_NOCTTY | O_CLOEXEC);
 	struct termios mode;
+	char tty[32];
+	int fd;
+
+	snprintf(tty, sizeof(tty), "/dev/ttyS%d", LINES * slot + line);
+	fd = open(tty, flags | O_NOCTTY | O_CLOEXEC);
 
 	if (fd < 0)
 		return -1;

@@ -74,7 +74,7 @@ static void write_cow_header(int cow, int image, const char *name)
 }
 
 /* A file without a name: nothing is left of it, however we end. */
-static int nameless_file(const char *folder)
+static int nameless_file(const char *folder, const char *name)
 {
 	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	char *path;
@@ -82,10 +82,10 @@ static int nameless_file(const char *folder)
 	if (fd >= 0)
 		return fd;
 	/* File systems without O_TMPFILE (NFS): a name for a moment. */
-	path = xasprintf("%s/cow", folder);
+	path = xasprintf("%s/%s", folder, name);
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
-		die("run-folder", NULL, "cannot make the copy-on-write file in %s: %s", folder,
+		die("run-folder", NULL, "cannot make a disk file in %s: %s", folder,
 		    strerror(errno));
 	unlink(path);
 	free(path);
@@ -100,7 +100,7 @@ static int open_cow(const struct options *options, int image, const char *backin
 	int fd;
 
 	if (options->disk_mode == DISK_DISCARD) {
-		fd = nameless_file(options->run_folder);
+		fd = nameless_file(options->run_folder, "cow");
 		write_cow_header(fd, image, backing);
 		return fd;
 	}
@@ -134,11 +134,25 @@ char *disk_argument(const struct options *options, struct kernel *kernel)
 {
 	bool write = options->disk_mode == DISK_WRITE;
 	int image = open_image(options->image, write ? O_RDWR : O_RDONLY);
-	char *backing = xasprintf("/proc/self/fd/%d", kernel_inherits(kernel, image));
+	char *backing = xasprintf("/proc/self/fd/%d", kernel_opens(kernel, image, !write));
 	int cow;
 
 	if (write)
 		return xasprintf("ubd0=%s", backing);
 	cow = open_cow(options, image, backing);
-	return xasprintf("ubd0=/proc/self/fd/%d,%s", kernel_inherits(kernel, cow), backing);
+	return xasprintf("ubd0=/proc/self/fd/%d,%s", kernel_opens(kernel, cow, false), backing);
+}
+
+char *scratch_argument(const struct options *options, struct kernel *kernel)
+{
+	int fd = nameless_file(options->run_folder, "scratch");
+	char *end;
+	unsigned long long size = strtoull(options->scratch, &end, 10);
+
+	size <<= *end == 'T' ? 40 : *end == 'G' ? 30 : *end == 'K' ? 10 : 20;
+	if (ftruncate(fd, size) < 0)
+		die("no-space", NULL, "cannot make a scratch disk of %s: %s", options->scratch,
+		    strerror(errno));
+	/* The third disk, also when the guest counts from ubda. */
+	return xasprintf("ubd2=/proc/self/fd/%d", kernel_opens(kernel, fd, false));
 }

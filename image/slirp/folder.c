@@ -86,7 +86,7 @@ const char *run_folder_make(const struct options *options)
 /* Only the names that we and the kernel make: never a recursive removal. */
 void run_folder_remove(void)
 {
-	static const char *const names[] = { "console.log", "outcome.json", "guest/pid",
+	static const char *const names[] = { "console.log", "outcome.json", "door", "guest/pid",
 					     "guest/mconsole" };
 
 	if (!folder || chdir("/") < 0)

@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/*
- * One job in one guest: start, control line, signals, limits, end.
- *
- * The control line carries short lines of text, both ways:
- *   guest: hello VERSION | started | ack BYTES | error CODE TEXT
- *          end KEY=VALUE ... (code signal out err tty utime stime rss oom)
- *   host:  in BYTES | eof BYTES | closed LINE | signal N | kill | winch ROWS COLUMNS | bye
- * BYTES are totals since the start, so that a lost line could not shift anything.
- */
-#include "launch.h"
+/* One job in one guest: start, signals, limits, end. */
+#include "looks.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,263 +15,189 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SOCKET_BUFFER (1 << 20)
 #define SECOND 1000000000LL
 /* After KILL was asked for, the guest has this long to report the end. */
 #define LAST_WORDS (5 * SECOND)
 /* The same signal twice within this time is one: a batch system tells us and our parent, who tells us too. */
 #define SAME_SIGNAL (SECOND / 5)
 
-enum stage { BOOTING, GUEST_UP, JOB_RUNNING, JOB_ENDED, GONE };
-
-struct job {
+/* One launch is one process: what its callbacks need is here. */
+static struct job {
 	const struct options *options;
-	struct streams streams;
-	int sockets[LINES];
+	struct session sessions[SLOTS];
+	struct session *session;	/* the job's own, slot 0 */
+	struct looks looks;
+	struct job_disk disk;
+	int event;
 	int console, output;	/* our ends */
 	pid_t kernel;
-	enum stage stage;
-	char kinds[4];
-	char line[4096];
-	size_t line_size;
 	int64_t started, job_started;
 	int64_t time_limit, boot_limit, kill_at, abandon_at;
-	int first_signal;
-	int last_signal;
+	int first_signal, last_signal;
 	int64_t last_signal_at;
-	bool timed_out, bye_said;
-	uint64_t told_input;
-	bool told_end;
-	bool told_closed[LINES];
-};
-
-static void send_line(struct job *job, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void send_line(struct job *job, const char *format, ...)
-{
-	char text[128];
-	va_list args;
-	int length;
-
-	va_start(args, format);
-	length = vsnprintf(text, sizeof(text) - 1, format, args);
-	va_end(args);
-	text[length++] = '\n';
-	/* Lines are short and few; one that does not fit means a guest that hangs. */
-	if (send(job->sockets[LINE_CONTROL], text, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return;
-}
+	bool timed_out;
+} job;
 
 /* --- what the guest says ------------------------------------------------- */
 
-static uint64_t value_of(const char *line, const char *key)
+static void guest_up(struct session *session)
 {
-	char pattern[32];
-	const char *at;
-
-	snprintf(pattern, sizeof(pattern), " %s=", key);
-	at = strstr(line, pattern);
-	return at ? strtoull(at + strlen(pattern), NULL, 10) : 0;
+	(void)session;
+	job.boot_limit = 0;
 }
 
-static void job_ended(struct job *job, const char *line)
+static void job_started(struct session *session)
 {
-	job->stage = JOB_ENDED;
+	job.job_started = now_ns();
+	outcome.boot_ns = job.job_started - job.started;
+	if (job.options->time_s)
+		job.time_limit = job.job_started + job.options->time_s * SECOND;
+	if (session->kinds[0] == FD_TERMINAL)
+		terminal_raw();
+}
+
+static void job_ended(struct session *session, const char *line)
+{
 	outcome.job_ended = true;
-	outcome.exit_code = value_of(line, "code");
-	outcome.signal = value_of(line, "signal");
-	outcome.stdout_bytes = value_of(line, "out");
-	outcome.stderr_bytes = value_of(line, "err");
-	outcome.terminal_bytes = value_of(line, "tty");
+	outcome.exit_code = session->exit_code;
+	outcome.signal = session->signal;
+	outcome.stdout_bytes = session->sent[LINE_STDOUT];
+	outcome.stderr_bytes = session->sent[LINE_STDERR];
 	outcome.user_ms = value_of(line, "utime");
 	outcome.system_ms = value_of(line, "stime");
 	outcome.max_rss_kb = value_of(line, "rss");
 	outcome.oom_kills = value_of(line, "oom");
-	outcome.wall_ns = now_ns() - job->job_started;
+	outcome.wall_ns = now_ns() - job.job_started;
 }
+
+static void job_failed(struct session *session, const char *code, const char *message)
+{
+	(void)session;
+	outcome_error(EXIT_LAUNCHER, strdup(code), NULL, "%s", message);
+}
+
+static const struct session_events job_events = {
+	.up = guest_up, .started = job_started, .ended = job_ended, .failed = job_failed,
+};
+
+static void ignore_session(struct session *session)
+{
+	(void)session;
+}
+
+static void ignore_end(struct session *session, const char *line)
+{
+	(void)session;
+	(void)line;
+}
+
+static void look_failed(struct session *session, const char *code, const char *message)
+{
+	(void)code;
+	(void)message;
+	session->exit_code = EXIT_LAUNCHER;
+	session->stage = ENDED;
+}
+
+static const struct session_events look_events = {
+	.up = ignore_session, .started = ignore_session, .ended = ignore_end, .failed = look_failed,
+};
 
 /* Everything that the guest sent has to be here before it may power off. */
-static void maybe_say_bye(struct job *job)
+static void maybe_say_bye(void)
 {
-	if (job->stage != JOB_ENDED || job->bye_said ||
-	    job->streams.received[LINE_STDOUT] < outcome.stdout_bytes ||
-	    job->streams.received[LINE_STDERR] < outcome.stderr_bytes ||
-	    job->streams.received[LINE_TERMINAL] < outcome.terminal_bytes)
+	struct session *session = job.session;
+
+	if (session->bye_said || !session_complete(session))
 		return;
-	job->bye_said = true;
-	send_line(job, "bye");
+	session->bye_said = true;
+	session_say(session, "bye");
 	/* A guest that cannot power off is not waited for. */
-	job->abandon_at = now_ns() + 10 * SECOND;
+	job.abandon_at = now_ns() + 10 * SECOND;
 	/* A disk that is thrown away needs no unmounting: the guest has synced the job's folders. */
-	if (job->options->disk_mode == DISK_DISCARD)
-		kernel_kill(job->kernel);
-}
-
-static void guest_error(char *text)
-{
-	char *message = strchr(text, ' ');
-
-	if (message)
-		*message++ = '\0';
-	outcome_error(EXIT_LAUNCHER, strdup(text), NULL, "%s", message ? message : text);
-}
-
-static void guest_line(struct job *job, char *line)
-{
-	if (strncmp(line, "hello ", 6) == 0) {
-		job->stage = GUEST_UP;
-		job->boot_limit = 0;
-	} else if (strcmp(line, "started") == 0) {
-		job->stage = JOB_RUNNING;
-		job->job_started = now_ns();
-		outcome.boot_ns = job->job_started - job->started;
-		if (job->options->time_s)
-			job->time_limit = job->job_started + job->options->time_s * SECOND;
-		if (job->kinds[0] == FD_TERMINAL)
-			terminal_raw();
-	} else if (strncmp(line, "ack ", 4) == 0) {
-		uint64_t one = 1;
-
-		job->streams.input_tail = strtoull(line + 4, NULL, 10);
-		if (write(job->streams.wake_input, &one, sizeof(one)) < 0)
-			return;
-	} else if (strncmp(line, "end ", 4) == 0) {
-		job_ended(job, line);
-	} else if (strncmp(line, "error ", 6) == 0) {
-		guest_error(line + 6);
-	}
-}
-
-static void read_control(struct job *job)
-{
-	ssize_t size = recv(job->sockets[LINE_CONTROL], job->line + job->line_size,
-			    sizeof(job->line) - 1 - job->line_size, MSG_DONTWAIT);
-	char *end, *at = job->line;
-
-	if (size <= 0)
-		return;
-	job->line_size += size;
-	job->line[job->line_size] = '\0';
-	while ((end = strchr(at, '\n'))) {
-		*end = '\0';
-		guest_line(job, at);
-		at = end + 1;
-	}
-	job->line_size -= at - job->line;
-	memmove(job->line, at, job->line_size);
-	if (job->line_size == sizeof(job->line) - 1)
-		job->line_size = 0;	/* no line of ours is that long */
-}
-
-/* --- what the streams say -------------------------------------------------- */
-
-static void tell_guest(struct job *job)
-{
-	static const char names[LINES] = { [LINE_STDOUT] = '1', [LINE_STDERR] = '2',
-					   [LINE_TERMINAL] = 't' };
-	uint64_t count, head;
-
-	if (read(job->streams.event, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return;
-	if (job->stage != JOB_RUNNING)
-		return;
-	for (int line = LINE_STDOUT; line < LINES; line++) {
-		if (job->streams.closed[line] && !job->told_closed[line]) {
-			job->told_closed[line] = true;
-			send_line(job, "closed %c", names[line]);
-		}
-	}
-	head = job->streams.input_head;
-	if (head != job->told_input) {
-		job->told_input = head;
-		send_line(job, "in %llu", (unsigned long long)head);
-	}
-	if (job->streams.input_end && !job->told_end) {
-		job->told_end = true;
-		send_line(job, "eof %llu", (unsigned long long)head);
-	}
+	if (job.options->disk_mode == DISK_DISCARD)
+		kernel_kill(job.kernel);
 }
 
 /* --- signals and limits ------------------------------------------------------ */
 
-static void end_guest(struct job *job)
+static void end_guest(void)
 {
-	job->kill_at = 0;
-	if (job->stage == JOB_RUNNING) {
-		send_line(job, "kill");
-		job->abandon_at = now_ns() + LAST_WORDS;
+	job.kill_at = 0;
+	if (job.session->stage == RUNNING) {
+		session_say(job.session, "kill");
+		job.abandon_at = now_ns() + LAST_WORDS;
 	} else {
-		kernel_kill(job->kernel);
+		kernel_kill(job.kernel);
 	}
 }
 
-static void ask_to_end(struct job *job, int signal)
+static void ask_to_end(int signal)
 {
-	if (job->stage == JOB_RUNNING)
-		send_line(job, "signal %d", signal);
-	if (!job->kill_at && !job->abandon_at)
-		job->kill_at = now_ns() + (job->stage == JOB_RUNNING ? job->options->grace_s * SECOND : 0);
+	if (job.session->stage == RUNNING)
+		session_say(job.session, "signal %d", signal);
+	if (!job.kill_at && !job.abandon_at)
+		job.kill_at = now_ns() + (job.session->stage == RUNNING ? job.options->grace_s * SECOND : 0);
 }
 
-static void on_signal(struct job *job, int signal)
+static void on_signal(int signal)
 {
 	int64_t now = now_ns();
 	unsigned int rows, columns;
 
-	if (signal == SIGCHLD)
+	if (signal == SIGCHLD || signal == SIGTTOU)
 		return;
 	if (signal == SIGWINCH) {
-		if (job->stage == JOB_RUNNING && terminal_size(&rows, &columns))
-			send_line(job, "winch %u %u", rows, columns);
+		if (job.session->stage == RUNNING && terminal_size(&rows, &columns))
+			session_say(job.session, "winch %u %u", rows, columns);
 		return;
 	}
 	if (signal == SIGCONT) {
-		if (job->stage == JOB_RUNNING && job->kinds[0] == FD_TERMINAL)
+		if (job.session->stage == RUNNING && job.session->kinds[0] == FD_TERMINAL)
 			terminal_raw();
 		return;
 	}
-	if (signal == job->last_signal && now - job->last_signal_at < SAME_SIGNAL)
+	if (signal == job.last_signal && now - job.last_signal_at < SAME_SIGNAL)
 		return;
-	job->last_signal = signal;
-	job->last_signal_at = now;
+	job.last_signal = signal;
+	job.last_signal_at = now;
 	if (signal == SIGUSR1 || signal == SIGUSR2 || signal == SIGQUIT) {
 		/* The job's own business (checkpoint, dump): no end is asked for. */
-		if (job->stage == JOB_RUNNING)
-			send_line(job, "signal %d", signal);
+		if (job.session->stage == RUNNING)
+			session_say(job.session, "signal %d", signal);
 		return;
 	}
-	if (!job->first_signal)
-		job->first_signal = signal;
-	ask_to_end(job, signal);
+	if (!job.first_signal)
+		job.first_signal = signal;
+	ask_to_end(signal);
 }
 
-static void check_limits(struct job *job)
+static void check_limits(void)
 {
 	int64_t now = now_ns();
 
-	if (job->time_limit && now >= job->time_limit && job->stage == JOB_RUNNING) {
-		job->time_limit = 0;
-		job->timed_out = true;
-		ask_to_end(job, SIGTERM);
+	if (job.time_limit && now >= job.time_limit && job.session->stage == RUNNING) {
+		job.time_limit = 0;
+		job.timed_out = true;
+		ask_to_end(SIGTERM);
 	}
-	if (job->boot_limit && now >= job->boot_limit) {
+	if (job.boot_limit && now >= job.boot_limit) {
 		outcome_error(EXIT_LAUNCHER, "boot-timeout", "Look at the console log in the run folder.",
-			      "the guest was not up after %ld seconds", job->options->boot_timeout_s);
-		kernel_kill(job->kernel);
-		job->boot_limit = 0;
+			      "the guest was not up after %ld seconds", job.options->boot_timeout_s);
+		kernel_kill(job.kernel);
+		job.boot_limit = 0;
 	}
-	if (job->kill_at && now >= job->kill_at)
-		end_guest(job);
-	if (job->abandon_at && now >= job->abandon_at) {
-		job->abandon_at = 0;
-		kernel_kill(job->kernel);
+	if (job.kill_at && now >= job.kill_at)
+		end_guest();
+	if (job.abandon_at && now >= job.abandon_at) {
+		job.abandon_at = 0;
+		kernel_kill(job.kernel);
 	}
 }
 
-static int until_next_limit(const struct job *job)
+static int until_next_limit(void)
 {
-	const int64_t limits[] = { job->time_limit, job->boot_limit, job->kill_at, job->abandon_at };
+	const int64_t limits[] = { job.time_limit, job.boot_limit, job.kill_at, job.abandon_at };
 	int64_t next = 0;
 
 	for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++)
@@ -304,19 +221,19 @@ static bool copy_console(int from)
 	return size > 0;
 }
 
-static void read_signals(struct job *job, int fd)
+static void read_signals(int fd)
 {
 	struct signalfd_siginfo info;
 
 	while (read(fd, &info, sizeof(info)) == sizeof(info))
-		on_signal(job, info.ssi_signo);
+		on_signal(info.ssi_signo);
 }
 
 /* Blocked in all threads, taken from a descriptor in the main loop. */
 static int take_signals(void)
 {
 	static const int taken[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2,
-				     SIGWINCH, SIGCONT, SIGXCPU };
+				     SIGWINCH, SIGCONT, SIGXCPU, SIGTTOU };
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -326,72 +243,131 @@ static int take_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static void supervise(struct job *job, int signals)
+static void status(int client)
 {
-	struct pollfd wait[] = {
-		{ .fd = signals, .events = POLLIN },
-		{ .fd = job->sockets[LINE_CONTROL], .events = POLLIN },
-		{ .fd = job->console, .events = POLLIN },
-		{ .fd = job->output, .events = POLLIN },
-		{ .fd = job->streams.event, .events = POLLIN },
+	char text[256];
+
+	snprintf(text, sizeof(text), "stage %s\npid %d\nkernel %d\nseconds %lld",
+		 job.session->stage == RUNNING ? "running" : job.session->stage == ENDED ? "ending" : "booting",
+		 getpid(), job.kernel, (long long)((now_ns() - job.started) / SECOND));
+	if (send(client, text, strlen(text) + 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return;
+}
+
+static void stop(int client)
+{
+	(void)client;
+	on_signal(SIGTERM);
+}
+
+static void serve_sessions(void)
+{
+	uint64_t count;
+
+	if (read(job.event, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return;
+	session_read(job.session, &job_events);
+	session_tell(job.session);
+	for (int slot = 1; slot < SLOTS; slot++) {
+		struct session *session = &job.sessions[slot];
+
+		if (session->stage == UNUSED)
+			continue;
+		session_read(session, &look_events);
+		session_tell(session);
+		if (session->client >= 0)
+			looks_client(&job.looks, session);
+		looks_finish(session);
+	}
+}
+
+enum { WAIT_SIGNALS, WAIT_CONSOLE, WAIT_OUTPUT, WAIT_EVENT, WAIT_DOOR, WAIT_SESSIONS };
+
+static size_t fill_waits(struct pollfd *wait)
+{
+	size_t count = WAIT_SESSIONS;
+
+	for (int slot = 0; slot < SLOTS; slot++) {
+		const struct session *session = &job.sessions[slot];
+
+		if (session->stage == UNUSED)
+			continue;
+		wait[count++] = (struct pollfd){ .fd = session->sockets[LINE_CONTROL], .events = POLLIN };
+		if (session->client >= 0)
+			wait[count++] = (struct pollfd){ .fd = session->client, .events = POLLIN };
+	}
+	return count;
+}
+
+static void supervise(int signals)
+{
+	struct pollfd wait[WAIT_SESSIONS + 2 * SLOTS] = {
+		[WAIT_SIGNALS] = { .fd = signals, .events = POLLIN },
+		[WAIT_CONSOLE] = { .fd = job.console, .events = POLLIN },
+		[WAIT_OUTPUT] = { .fd = job.output, .events = POLLIN },
+		[WAIT_EVENT] = { .fd = job.event, .events = POLLIN },
+		[WAIT_DOOR] = { .fd = job.looks.door, .events = POLLIN },
 	};
 	int status;
 
-	while (waitpid(job->kernel, &status, WNOHANG) == 0) {
-		if (poll(wait, 5, until_next_limit(job)) < 0 && errno != EINTR)
+	while (waitpid(job.kernel, &status, WNOHANG) == 0) {
+		if (poll(wait, fill_waits(wait), until_next_limit()) < 0 && errno != EINTR)
 			break;
-		read_signals(job, signals);
-		read_control(job);
-		for (int i = 2; i < 4; i++)
+		read_signals(signals);
+		for (int i = WAIT_CONSOLE; i <= WAIT_OUTPUT; i++)
 			if (wait[i].fd >= 0 && wait[i].revents && !copy_console(wait[i].fd))
 				wait[i].fd = -1;
-		tell_guest(job);
-		maybe_say_bye(job);
-		check_limits(job);
+		if (job.looks.door >= 0)
+			looks_accept(&job.looks);
+		serve_sessions();
+		maybe_say_bye();
+		check_limits();
 	}
-	kernel_kill(job->kernel);
-	read_control(job);
-	while (copy_console(job->console) || copy_console(job->output))
+	kernel_kill(job.kernel);
+	session_read(job.session, &job_events);
+	while (copy_console(job.console) || copy_console(job.output))
 		;
 }
 
-static void judge(struct job *job)
+static void judge(void)
 {
 	static const char *const streams[] = { [LINE_STDOUT] = "standard output",
 					       [LINE_STDERR] = "standard error" };
 
 	for (int line = LINE_STDOUT; line <= LINE_STDERR; line++) {
-		int error = job->streams.closed[line];
+		int error = job.session->streams.closed[line];
 
 		/* A reader that went away is the job's affair: it got SIGPIPE. */
 		if (error && error != EPIPE)
 			outcome_error(EXIT_LAUNCHER, "output-lost", "Is the disk full, or a quota reached?",
 				      "cannot write the job's %s: %s", streams[line], strerror(error));
 	}
-	if (job->timed_out)
+	if (job.timed_out)
 		outcome_error(EXIT_TIMEOUT, "time-limit", "Give the job more with --time.",
 			      "the job was ended after its time limit of %ld seconds",
-			      job->options->time_s);
+			      job.options->time_s);
 	if (outcome.job_ended) {
 		/* Killed after the grace that a signal started: the signal is the reason. */
-		if (job->first_signal && outcome.signal == SIGKILL)
-			outcome.signal = job->first_signal;
+		if (job.first_signal && outcome.signal == SIGKILL)
+			outcome.signal = job.first_signal;
 		return;
 	}
-	if (job->first_signal) {
-		outcome.signal = job->first_signal;
+	if (job.first_signal) {
+		outcome.signal = job.first_signal;
 		return;
 	}
-	console_diagnose(job->stage >= GUEST_UP);
+	console_diagnose(job.session->stage >= UP);
 }
 
-static void kernel_words(struct job *job, struct kernel *kernel, int job_disk)
+static void kernel_words(struct kernel *kernel)
 {
-	const struct options *options = job->options;
+	const struct options *options = job.options;
 
 	strings_addf(&kernel->args, "mem=%s", options->mem);
 	strings_add(&kernel->args, disk_argument(options, kernel));
-	strings_addf(&kernel->args, "ubd1r=/proc/self/fd/%d", kernel_inherits(kernel, job_disk));
+	strings_addf(&kernel->args, "ubd1r=/proc/self/fd/%d", kernel_inherits(kernel, job.disk.fd));
+	if (options->scratch)
+		strings_add(&kernel->args, scratch_argument(options, kernel));
 	strings_add(&kernel->args, "root=/dev/ubda");
 	strings_add(&kernel->args, "rw");
 	strings_add(&kernel->args, "rootfstype=ext4");
@@ -425,7 +401,7 @@ static int open_job_folder(const struct options *options, struct kernel *kernel)
 
 	if (!options->job_folder)
 		return -1;
-	fd = kernel_inherits(kernel, open_folder(options->job_folder, "job-folder", "job folder"));
+	fd = kernel_opens(kernel, open_folder(options->job_folder, "job-folder", "job folder"), false);
 	/* An older kernel is told by the guest which folder to mount, and cannot be held to it. */
 	if (!options->legacy_kernel)
 		strings_addf(&kernel->args, "hostfs=/proc/self/fd/%d", fd);
@@ -436,7 +412,8 @@ static void open_binds(const struct options *options, struct kernel *kernel)
 {
 	for (size_t i = 0; i < options->bind_count; i++) {
 		const struct bind *bind = &options->binds[i];
-		int fd = kernel_inherits(kernel, open_folder(bind->source, "bind", "folder of --bind"));
+		int fd = kernel_opens(kernel, open_folder(bind->source, "bind", "folder of --bind"),
+				      bind->read_only);
 
 		strings_addf(&kernel->args, "hostfs_bind=b%zu:%s=/proc/self/fd/%d", i,
 			     bind->read_only ? "ro" : "rw", fd);
@@ -468,23 +445,19 @@ static void open_network(const struct options *options, struct kernel *kernel)
 		strings_addf(&kernel->args, "eth0=slirp,,%s", options->legacy_slirp);
 }
 
-static void open_lines(struct job *job, struct kernel *kernel, int theirs[LINES + 2])
+static void open_lines(struct kernel *kernel, int theirs[LINES * SLOTS + 2])
 {
 	int pair[2];
 
-	for (int line = 0; line < LINES; line++) {
-		socket_pair(SOCK_STREAM, SOCKET_BUFFER, pair);
-		job->sockets[line] = pair[0];
-		theirs[line] = pair[1];
-		strings_addf(&kernel->args, "ssl%d=fd:%d", line, kernel_inherits(kernel, pair[1]));
-	}
+	for (int slot = 0; slot < SLOTS; slot++)
+		session_open_lines(&job.sessions[slot], slot, kernel, theirs + LINES * slot);
 	socket_pair(SOCK_STREAM, 0, pair);
-	job->console = pair[0];
-	theirs[LINES] = pair[1];
+	job.console = pair[0];
+	theirs[LINES * SLOTS] = pair[1];
 	strings_addf(&kernel->args, "con0=fd:%d", kernel_inherits(kernel, pair[1]));
 	socket_pair(SOCK_STREAM, 0, pair);
-	job->output = pair[0];
-	kernel->output = theirs[LINES + 1] = pair[1];
+	job.output = pair[0];
+	kernel->output = theirs[LINES * SLOTS + 1] = pair[1];
 }
 
 /* The kernel starts in another folder; what is not there is said when it starts. */
@@ -495,47 +468,62 @@ static const char *absolute(const char *path)
 	return real ? real : path;
 }
 
+static void open_everything(const struct options *options, struct kernel *kernel)
+{
+	struct session *session = job.session;
+	int job_folder = open_job_folder(options, kernel);
+	size_t length;
+	char *spec;
+
+	describe_descriptors(session->kinds);
+	if (options->no_stdin && session->kinds[0] != FD_CLOSED)
+		session->kinds[0] = FD_NULL;
+	for (int fd = 0; fd < 3; fd++)
+		session->fds[fd] = fd;
+	spec_write(options, session->kinds, job_folder, false, &spec, &length);
+	job.disk = job_disk_make(spec, length);
+	kernel_words(kernel);
+	open_binds(options, kernel);
+	open_network(options, kernel);
+}
+
 int run_job(struct options *options)
 {
-	struct job job = { .options = options, .started = now_ns() };
 	struct kernel kernel = { .path = absolute(options->kernel) };
-	struct job_disk disk;
-	int theirs[LINES + 2];
-	int signals, job_folder;
+	int theirs[LINES * SLOTS + 2];
+	int signals;
 	int code;
 
+	job.options = options;
+	job.started = now_ns();
+	job.session = &job.sessions[0];
 	signals = take_signals();
 	outcome_files(NULL, options->outcome);
 	options->run_folder = run_folder_make(options);
 	outcome_files(options->run_folder, options->outcome);
-	describe_descriptors(job.kinds);
-	if (options->no_stdin && job.kinds[0] != FD_CLOSED)
-		job.kinds[0] = FD_NULL;
-	job_folder = open_job_folder(options, &kernel);
-	disk = job_disk_make(options, job.kinds, job_folder);
-	kernel_words(&job, &kernel, disk.fd);
-	open_binds(options, &kernel);
-	open_network(options, &kernel);
-	open_lines(&job, &kernel, theirs);
+	open_everything(options, &kernel);
+	open_lines(&kernel, theirs);
+	kernel.confine = !options->no_confine;
 	kernel.pin = options->pin && cpu_choose(options->cpus, &kernel.cpus);
 	console_open(options->run_folder);
-	job.streams.ring = disk.ring;
-	job.streams.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	job.streams.wake_input = eventfd(0, EFD_CLOEXEC);
+	job.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (chdir(options->run_folder) < 0)
 		die("run-folder", NULL, "cannot enter %s: %s", options->run_folder, strerror(errno));
+	job.looks = (struct looks){ .door = door_open(), .event = job.event, .disk = &job.disk,
+				    .sessions = job.sessions, .status = status, .stop = stop };
 	job.kernel = kernel_start(&kernel);
-	for (int i = 0; i < LINES + 2; i++)
+	for (size_t i = 0; i < sizeof(theirs) / sizeof(*theirs); i++)
 		close(theirs[i]);
 	if (options->boot_timeout_s)
 		job.boot_limit = job.started + options->boot_timeout_s * SECOND;
-	streams_start(&job.streams, job.sockets, job.kinds);
-	supervise(&job, signals);
-	streams_finish(&job.streams);
+	session_start(job.session, job_disk_ring(&job.disk, 0), job.event);
+	supervise(signals);
+	looks_end(&job.looks);
+	streams_finish(&job.session->streams);
 	terminal_restore();
 	if (outcome.boot_ns == 0)
 		outcome.wall_ns = now_ns() - job.started;
-	judge(&job);
+	judge();
 	code = outcome_finish();
 	if (!options->keep_run_folder && !(outcome.error && code == EXIT_LAUNCHER))
 		run_folder_remove();

@@ -21,6 +21,15 @@ int kernel_inherits(struct kernel *kernel, int fd)
 	return fd;
 }
 
+int kernel_opens(struct kernel *kernel, int fd, bool read_only)
+{
+	kernel->files = realloc(kernel->files, (kernel->file_count + 1) * sizeof(*kernel->files));
+	if (!kernel->files)
+		die("launch", NULL, "out of memory");
+	kernel->files[kernel->file_count++] = (struct kernel_file){ fd, read_only };
+	return kernel_inherits(kernel, fd);
+}
+
 static void block_signals(void)
 {
 	/*
@@ -65,6 +74,8 @@ static void become_kernel(const struct kernel *kernel, pid_t parent, int failed)
 	setenv("HOME", ".", 1);
 	setenv("TMPDIR", "/dev/shm", 1);
 	setenv("PATH", "/usr/bin:/bin", 1);
+	if (kernel->confine)
+		confine_kernel(kernel);
 	argv[0] = "linux";
 	memcpy(argv + 1, kernel->args.item, kernel->args.count * sizeof(*argv));
 	execv(kernel->path, (char **)argv);

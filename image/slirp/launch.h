@@ -14,6 +14,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -76,6 +77,11 @@ struct options {
 	bool die_with_parent;
 	bool no_stdin;
 	bool legacy_kernel;
+	bool full_boot;
+	const char *scratch;
+	const char *exec_folder;
+	const char *ask;
+	bool no_confine;
 	bool shell;
 	long grace_s;
 	long time_s;
@@ -138,9 +144,18 @@ int network_start(const struct network *network);
 bool cpu_choose(int count, cpu_set_t *chosen);
 
 /* --- kernel.c: starting the kernel ------------------------------------- */
+/* A file or folder of the host that the kernel may open again by /proc/self/fd. */
+struct kernel_file {
+	int fd;
+	bool read_only;
+};
+
 struct kernel {
 	const char *path;
 	struct strings args;	/* without the program's own name */
+	struct kernel_file *files;
+	size_t file_count;
+	bool confine;
 	int *fds;		/* descriptors that it inherits */
 	size_t fd_count;
 	int output;		/* its stdout and stderr */
@@ -150,6 +165,8 @@ struct kernel {
 
 /* Lets the kernel have `fd`, and returns it. */
 int kernel_inherits(struct kernel *kernel, int fd);
+/* The same for a file or folder, which it may then open. Returns `fd`. */
+int kernel_opens(struct kernel *kernel, int fd, bool read_only);
 /*
  * Starts the kernel in the current folder, in a session of its own, with the
  * signals blocked that batch systems send to every process of a job. It dies
@@ -159,6 +176,10 @@ int kernel_inherits(struct kernel *kernel, int fd);
 pid_t kernel_start(const struct kernel *kernel);
 /* Ends the kernel and the processes that stand for the guest's. */
 void kernel_kill(pid_t kernel);
+
+/* --- confine.c ----------------------------------------------------------- */
+/* Restricts the calling process, for good. False where the host cannot. */
+bool confine_kernel(const struct kernel *kernel);
 
 /* --- plain.c ------------------------------------------------------------ */
 /* A kernel without a job: for build-image. Returns the exit code. */
@@ -197,19 +218,29 @@ void run_folder_remove(void);
  * ("ubd0=..."). Nothing appears in a folder for a disk that is discarded.
  */
 char *disk_argument(const struct options *options, struct kernel *kernel);
+/* A sparse disk for the length of the job ("ubd2=..."). */
+char *scratch_argument(const struct options *options, struct kernel *kernel);
 
 /* --- spec.c: the job disk ---------------------------------------------------- */
+#define SLOTS 5			/* the job, and four looks into the guest at once */
 #define RING_BYTES (1 << 20)
+#define EXEC_SPEC_BYTES (256 << 10)
+
+/* What each of three descriptors is here, one letter each. */
+enum { FD_TERMINAL = 't', FD_PIPE = 'p', FD_NULL = 'n', FD_CLOSED = 'c' };
 
 struct job_disk {
 	int fd;
-	uint8_t *ring;		/* RING_BYTES for standard input */
+	uint8_t *memory;
 };
 
-/* What each of the job's three descriptors is here, one letter each. */
-enum { FD_TERMINAL = 't', FD_PIPE = 'p', FD_NULL = 'n', FD_CLOSED = 'c' };
-
-struct job_disk job_disk_make(const struct options *options, const char kinds[4], int job_folder);
+/* The records of the job, or (with `exec`) of a look into a running guest. */
+void spec_write(const struct options *options, const char kinds[4], int job_folder, bool exec,
+		char **text, size_t *length);
+struct job_disk job_disk_make(const char *spec, size_t length);
+/* Puts the records of a look into the guest on the disk; false when they are too long. */
+bool job_disk_put(struct job_disk *disk, int slot, const char *spec, size_t length);
+uint8_t *job_disk_ring(const struct job_disk *disk, int slot);
 
 /* --- terminal.c ---------------------------------------------------------------- */
 void describe_descriptors(char kinds[4]);
@@ -217,8 +248,14 @@ bool terminal_size(unsigned int *rows, unsigned int *columns);
 void terminal_raw(void);
 void terminal_restore(void);
 
-/* --- streams.c: the job's bytes -------------------------------------------------- */
-enum event { EVENT_CLOSED, EVENT_INPUT, EVENT_EOF, EVENT_RECEIVED };
+/* --- streams.c: bytes between descriptors here and lines of the guest ------------- */
+struct output {
+	struct streams *streams;
+	enum line line;
+	int from, to;
+	bool started;
+	pthread_t thread;
+};
 
 struct streams {
 	int event;		/* eventfd: something below has changed */
@@ -228,13 +265,64 @@ struct streams {
 	_Atomic uint64_t input_tail;	/* bytes that the guest has taken */
 	_Atomic bool input_end;
 	int wake_input;		/* eventfd: input_tail has moved */
+	int stop;		/* eventfd: send what is there, then end */
+	int input;		/* where standard input comes from */
+	bool input_started;
+	pthread_t input_thread;
 	uint8_t *ring;
+	struct output outputs[LINES];
 };
 
-/* Starts a thread for each stream; `sockets` are our ends of the lines. */
-void streams_start(struct streams *streams, const int sockets[LINES], const char kinds[4]);
-/* Waits until everything received has been written. */
+/* Starts a thread for each stream of `fds`; `sockets` are our ends of the lines. */
+void streams_start(struct streams *streams, const int sockets[LINES], const int fds[3],
+		   const char kinds[4]);
+/* Ends the threads when everything that has arrived is written. */
 void streams_finish(struct streams *streams);
+
+/* --- session.c: one program in the guest and its streams ------------------------------ */
+enum stage { UNUSED, WAITING, UP, RUNNING, ENDED };
+
+struct session {
+	int slot;
+	enum stage stage;
+	int sockets[LINES];	/* our ends of its serial lines */
+	int fds[3];
+	char kinds[4];
+	struct streams streams;
+	char line[4096];	/* of the control line, as far as it has come */
+	size_t line_size;
+	uint64_t told_input;
+	bool told_end, told_closed[LINES], bye_said;
+	int exit_code, signal;
+	uint64_t sent[LINES];	/* what the guest says it has sent */
+	int client;		/* of a look into the guest; -1 for the job */
+};
+
+/* What the owner of a session has to know. */
+struct session_events {
+	void (*up)(struct session *session);
+	void (*started)(struct session *session);
+	void (*ended)(struct session *session, const char *line);
+	void (*failed)(struct session *session, const char *code, const char *message);
+};
+
+void session_open_lines(struct session *session, int slot, struct kernel *kernel, int theirs[LINES]);
+void session_start(struct session *session, uint8_t *ring, int event);
+void session_say(struct session *session, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+void session_read(struct session *session, const struct session_events *events);
+/* Tells the guest of new input and of readers that went away. */
+void session_tell(struct session *session);
+/* True when all that the guest has sent is here: it may go. */
+bool session_complete(const struct session *session);
+uint64_t value_of(const char *line, const char *key);
+
+/* --- door.c: looks into a running guest --------------------------------------------------- */
+/* Listens in the run folder; -1 where the file system has no sockets. */
+int door_open(void);
+/* The other side: asks the supervisor of the guest in `folder`. Returns the exit code. */
+int door_exec(const char *folder, const struct options *options);
+int door_ask(const char *folder, const char *question);
 
 /* --- console.c ---------------------------------------------------------------------- */
 void console_open(const char *run_folder);

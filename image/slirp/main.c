@@ -24,5 +24,8 @@ int main(int argc, char **argv)
 	}
 	/* A reader that goes away is an event of the stream, not our end. */
 	signal(SIGPIPE, SIG_IGN);
+	if (options.exec_folder)
+		return options.ask ? door_ask(options.exec_folder, options.ask) :
+				     door_exec(options.exec_folder, &options);
 	return options.plain ? run_plain(&options) : run_job(&options);
 }

@@ -16,7 +16,7 @@
 #endif
 
 enum name {
-	PLAIN = 256, CONSOLE, RUN_BASE, ID, WORDS, LEGACY_KERNEL, KEEP_RUN_FOLDER, OUTCOME, KERNEL, KERNEL_ARG, IMAGE, COW,
+	PLAIN = 256, CONSOLE, RUN_BASE, ID, WORDS, LEGACY_KERNEL, NO_CONFINE, FULL_BOOT, SCRATCH, EXEC, ASK, KEEP_RUN_FOLDER, OUTCOME, KERNEL, KERNEL_ARG, IMAGE, COW,
 	WRITE, JOB_FOLDER, BIND, MEM, CPUS, NETWORK, HOST_LOOPBACK, FORWARD, LEGACY_SLIRP, PIN,
 	DIE_WITH_PARENT, NO_STDIN, GRACE, TIME, BOOT_TIMEOUT, ENV, DEFAULT_ENV, PWD, NAME, SHELL, VERSION, HELP,
 };
@@ -28,6 +28,11 @@ static const struct option names[] = {
 	{ "id", required_argument, NULL, ID },
 	{ "words", required_argument, NULL, WORDS },
 	{ "legacy-kernel", no_argument, NULL, LEGACY_KERNEL },
+	{ "no-confine", no_argument, NULL, NO_CONFINE },
+	{ "full-boot", no_argument, NULL, FULL_BOOT },
+	{ "scratch", required_argument, NULL, SCRATCH },
+	{ "exec", required_argument, NULL, EXEC },
+	{ "ask", required_argument, NULL, ASK },
 	{ "keep-run-folder", no_argument, NULL, KEEP_RUN_FOLDER },
 	{ "outcome", required_argument, NULL, OUTCOME },
 	{ "kernel", required_argument, NULL, KERNEL },
@@ -66,6 +71,7 @@ static const char usage[] =
 	"Supervisor and network of one AppPot guest. apppot-start calls it; its options are\n"
 	"those of apppot-start, checked and complete. See \"apppot-start --help\".\n"
 	"\n"
+	"       slirp --exec RUN-FOLDER [--ask stop|status | -- PROGRAM [ARG...]]\n"
 	"  --plain  start KERNEL as it is, in the current folder: no job, the console on\n"
 	"           standard error or in FILE, exit code of the kernel\n";
 
@@ -103,6 +109,11 @@ static void one_option(struct options *options, int name, char **argv)
 	case ID: options->id = optarg; break;
 	case WORDS: options->words = atoi(optarg); break;
 	case LEGACY_KERNEL: options->legacy_kernel = true; break;
+	case NO_CONFINE: options->no_confine = true; break;
+	case FULL_BOOT: options->full_boot = true; break;
+	case SCRATCH: options->scratch = optarg; break;
+	case EXEC: options->exec_folder = optarg; break;
+	case ASK: options->ask = optarg; break;
 	case KEEP_RUN_FOLDER: options->keep_run_folder = true; break;
 	case OUTCOME: options->outcome = optarg; break;
 	case KERNEL: options->kernel = optarg; break;
@@ -174,6 +185,8 @@ void parse_options(int argc, char **argv, struct options *options)
 		optind = 0;
 		parse_words(argc, argv, options);
 	}
+	if (options->exec_folder)
+		return;
 	if (!options->kernel || !options->image)
 		die("usage", "Use apppot-start, which gives them.", "--kernel and --image are needed");
 }

@@ -5,11 +5,13 @@
  * cannot carry) and a ring for its standard input (a tty loses bulk input; a
  * disk does not).
  *
- *   bytes 0-7    "APPPOTJ1"
- *   bytes 8-15   length of the specification, little-endian
- *   bytes 16-23  offset of the ring, 24-31 its length
- *   byte 4096    the specification: records "name=value", each ended by NUL
- *   ring offset  the ring; byte n of standard input lies at n modulo length
+ *   bytes 0-7                "APPPOTJ1"
+ *   bytes 32 * (slot + 1)    four little-endian numbers of 8 bytes for each slot: offset
+ *                            and length of its specification, offset and length of its ring
+ *   a specification          records "name=value", each ended by NUL
+ *   a ring                   byte n of standard input lies at n modulo length
+ *
+ * Slot 0 is the job; the others are looks into the running guest (apppot exec).
  */
 #include "launch.h"
 
@@ -34,7 +36,24 @@ static void number(FILE *spec, const char *name, unsigned long value)
 	fprintf(spec, "%s=%lu%c", name, value, 0);
 }
 
-static void write_spec(FILE *spec, const struct options *options, const char kinds[4], int job_folder)
+static void write_job(FILE *spec, const struct options *options, int job_folder)
+{
+	record(spec, "network", options->network ? "user" : "none");
+	record(spec, "job", options->job_folder ? "1" : "0");
+	if (options->legacy_kernel)
+		fprintf(spec, "legacy=/proc/self/fd/%d%c", job_folder, 0);
+	for (size_t i = 0; i < options->bind_count; i++) {
+		number(spec, "bind", i);
+		record(spec, "target", options->binds[i].target);
+		record(spec, "mode", options->binds[i].read_only ? "ro" : "rw");
+	}
+	if (options->scratch)
+		record(spec, "scratch", "1");
+	if (options->full_boot)
+		record(spec, "fullboot", "1");
+}
+
+static void write_spec(FILE *spec, const struct options *options, const char kinds[4])
 {
 	unsigned int rows, columns;
 	const char *term = getenv("TERM");
@@ -47,15 +66,6 @@ static void write_spec(FILE *spec, const struct options *options, const char kin
 		record(spec, "pwd", options->pwd);
 	if (options->shell)
 		record(spec, "shell", "1");
-	record(spec, "network", options->network ? "user" : "none");
-	record(spec, "job", options->job_folder ? "1" : "0");
-	if (options->legacy_kernel)
-		fprintf(spec, "legacy=/proc/self/fd/%d%c", job_folder, 0);
-	for (size_t i = 0; i < options->bind_count; i++) {
-		number(spec, "bind", i);
-		record(spec, "target", options->binds[i].target);
-		record(spec, "mode", options->binds[i].read_only ? "ro" : "rw");
-	}
 	if (strchr(kinds, FD_TERMINAL)) {
 		if (term && *term)
 			record(spec, "term", term);
@@ -73,32 +83,63 @@ static void write_spec(FILE *spec, const struct options *options, const char kin
 		record(spec, "arg", options->program[i]);
 }
 
-struct job_disk job_disk_make(const struct options *options, const char kinds[4], int job_folder)
+void spec_write(const struct options *options, const char kinds[4], int job_folder, bool exec,
+		char **text, size_t *length)
 {
-	struct job_disk disk;
-	uint64_t header[4];
-	char *text = NULL;
-	size_t length = 0;
-	uint64_t ring;
-	FILE *spec = open_memstream(&text, &length);
+	FILE *spec = open_memstream(text, length);
 
 	if (!spec)
 		die("launch", NULL, "out of memory");
-	write_spec(spec, options, kinds, job_folder);
+	write_spec(spec, options, kinds);
+	if (!exec)
+		write_job(spec, options, job_folder);
 	fclose(spec);
-	ring = PAGE + ROUND_UP(length);
-	memcpy(&header[0], "APPPOTJ1", 8);
-	header[1] = htole64(length);
-	header[2] = htole64(ring);
-	header[3] = htole64(RING_BYTES);
+}
+
+static uint64_t *slot_entry(const struct job_disk *disk, int slot)
+{
+	return (uint64_t *)(disk->memory + 32 * (slot + 1));
+}
+
+struct job_disk job_disk_make(const char *spec, size_t length)
+{
+	struct job_disk disk;
+	uint64_t at = PAGE;
+	size_t size = PAGE + ROUND_UP(length) + SLOTS * RING_BYTES + (SLOTS - 1) * EXEC_SPEC_BYTES;
+
 	disk.fd = memfd_create("apppot-job", MFD_CLOEXEC);
-	if (disk.fd < 0 || ftruncate(disk.fd, ring + RING_BYTES) < 0 ||
-	    pwrite(disk.fd, header, sizeof(header), 0) != sizeof(header) ||
-	    pwrite(disk.fd, text, length, PAGE) != (ssize_t)length)
+	if (disk.fd < 0 || ftruncate(disk.fd, size) < 0)
 		die("launch", NULL, "cannot make the job disk: %s", strerror(errno));
-	disk.ring = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, disk.fd, ring);
-	if (disk.ring == MAP_FAILED)
+	disk.memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, disk.fd, 0);
+	if (disk.memory == MAP_FAILED)
 		die("launch", NULL, "cannot map the job disk: %s", strerror(errno));
-	free(text);
+	memcpy(disk.memory, "APPPOTJ1", 8);
+	for (int slot = 0; slot < SLOTS; slot++) {
+		uint64_t *entry = slot_entry(&disk, slot);
+		uint64_t room = slot == 0 ? ROUND_UP(length) : EXEC_SPEC_BYTES;
+
+		entry[0] = htole64(at);
+		entry[1] = htole64(slot == 0 ? length : 0);
+		entry[2] = htole64(at + room);
+		entry[3] = htole64(RING_BYTES);
+		at += room + RING_BYTES;
+	}
+	memcpy(disk.memory + PAGE, spec, length);
 	return disk;
+}
+
+bool job_disk_put(struct job_disk *disk, int slot, const char *spec, size_t length)
+{
+	uint64_t *entry = slot_entry(disk, slot);
+
+	if (length > EXEC_SPEC_BYTES)
+		return false;
+	memcpy(disk->memory + le64toh(entry[0]), spec, length);
+	entry[1] = htole64(length);
+	return true;
+}
+
+uint8_t *job_disk_ring(const struct job_disk *disk, int slot)
+{
+	return disk->memory + le64toh(slot_entry(disk, slot)[2]);
 }

@@ -17,17 +17,6 @@
 
 #define CHUNK (256 << 10)
 
-struct output {
-	struct streams *streams;
-	enum line line;
-	int from;
-	int to;
-};
-
-static pthread_t output_threads[LINES];
-static bool output_started[LINES];
-static int output_sockets[LINES];
-
 static void tell(int eventfd)
 {
 	uint64_t one = 1;
@@ -36,16 +25,27 @@ static void tell(int eventfd)
 		return;	/* the counter is full: it has been told already */
 }
 
+/* Waits until `fd` is ready; false when the streams are to stop and it is not. */
+static bool wait_for(const struct streams *streams, int fd, short events)
+{
+	struct pollfd wait[] = { { .fd = fd, .events = events },
+				 { .fd = streams->stop, .events = POLLIN } };
+
+	while (poll(wait, 2, -1) < 0)
+		;
+	return wait[0].revents;
+}
+
 static void *pump_output(void *opaque)
 {
 	struct output *output = opaque;
 	struct streams *streams = output->streams;
 	char *buffer = xcalloc(1, CHUNK);
 
-	for (;;) {
-		ssize_t size = read(output->from, buffer, CHUNK);
+	while (wait_for(streams, output->from, POLLIN)) {
+		ssize_t size = recv(output->from, buffer, CHUNK, MSG_DONTWAIT);
 
-		if (size < 0 && errno == EINTR)
+		if (size < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (size <= 0)
 			break;
@@ -61,39 +61,39 @@ static void *pump_output(void *opaque)
 	return NULL;
 }
 
-static void wait_for_room(struct streams *streams)
+/* Reads once into the free part of the ring, as far as it goes without wrapping. */
+static ssize_t read_input(struct streams *streams)
+{
+	uint64_t at = streams->input_head % RING_BYTES;
+	uint64_t room = RING_BYTES - (streams->input_head - streams->input_tail);
+
+	if (room > RING_BYTES - at)
+		room = RING_BYTES - at;
+	if (room > CHUNK)
+		room = CHUNK;
+	return read(streams->input, streams->ring + at, room);
+}
+
+static bool wait_for_room(struct streams *streams)
 {
 	uint64_t count;
 
 	while (streams->input_head - streams->input_tail >= RING_BYTES)
-		if (read(streams->wake_input, &count, sizeof(count)) < 0)
-			return;
+		if (!wait_for(streams, streams->wake_input, POLLIN) ||
+		    read(streams->wake_input, &count, sizeof(count)) < 0)
+			return false;
+	return true;
 }
 
 static void *pump_input(void *opaque)
 {
 	struct streams *streams = opaque;
 
-	for (;;) {
-		uint64_t at = streams->input_head % RING_BYTES;
-		uint64_t room;
-		ssize_t size;
+	while (wait_for_room(streams) && wait_for(streams, streams->input, POLLIN)) {
+		ssize_t size = read_input(streams);
 
-		wait_for_room(streams);
-		room = RING_BYTES - (streams->input_head - streams->input_tail);
-		if (room > RING_BYTES - at)
-			room = RING_BYTES - at;
-		if (room > CHUNK)
-			room = CHUNK;
-		size = read(STDIN_FILENO, streams->ring + at, room);
-		if (size < 0 && errno == EINTR)
+		if (size < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		if (size < 0 && errno == EAGAIN) {
-			struct pollfd wait = { .fd = STDIN_FILENO, .events = POLLIN };
-
-			poll(&wait, 1, -1);
-			continue;
-		}
 		if (size <= 0)
 			break;
 		streams->input_head += size;
@@ -115,42 +115,48 @@ static void start(pthread_t *thread, void *(*work)(void *), void *opaque)
 
 static void start_output(struct streams *streams, enum line line, int from, int to)
 {
-	struct output *output = xcalloc(1, sizeof(*output));
+	struct output *output = &streams->outputs[line];
 
-	*output = (struct output){ streams, line, from, to };
-	output_sockets[line] = from;
-	start(&output_threads[line], pump_output, output);
-	output_started[line] = true;
+	*output = (struct output){ .streams = streams, .line = line, .from = from, .to = to };
+	start(&output->thread, pump_output, output);
+	output->started = true;
 }
 
-void streams_start(struct streams *streams, const int sockets[LINES], const char kinds[4])
+void streams_start(struct streams *streams, const int sockets[LINES], const int fds[3],
+		   const char kinds[4])
 {
-	pthread_t input;
-
+	streams->stop = eventfd(0, EFD_CLOEXEC);
 	if (kinds[1] == FD_PIPE)
-		start_output(streams, LINE_STDOUT, sockets[LINE_STDOUT], STDOUT_FILENO);
+		start_output(streams, LINE_STDOUT, sockets[LINE_STDOUT], fds[1]);
 	if (kinds[2] == FD_PIPE)
-		start_output(streams, LINE_STDERR, sockets[LINE_STDERR], STDERR_FILENO);
+		start_output(streams, LINE_STDERR, sockets[LINE_STDERR], fds[2]);
 	if (strchr(kinds, FD_TERMINAL)) {
-		int to = kinds[1] == FD_TERMINAL ? STDOUT_FILENO :
-			 kinds[2] == FD_TERMINAL ? STDERR_FILENO : STDIN_FILENO;
+		int to = kinds[1] == FD_TERMINAL ? fds[1] : kinds[2] == FD_TERMINAL ? fds[2] : fds[0];
 
 		start_output(streams, LINE_TERMINAL, sockets[LINE_TERMINAL], to);
 	}
 	if (kinds[0] == FD_PIPE || kinds[0] == FD_TERMINAL) {
-		start(&input, pump_input, streams);
-		pthread_detach(input);
+		streams->input = fds[0];
+		start(&streams->input_thread, pump_input, streams);
+		streams->input_started = true;
 	}
 }
 
 void streams_finish(struct streams *streams)
 {
-	(void)streams;
+	if (streams->stop <= 0)
+		return;
+	tell(streams->stop);
 	for (int line = 0; line < LINES; line++) {
-		if (!output_started[line])
-			continue;
-		/* What has arrived is still read; then the thread sees the end. */
-		shutdown(output_sockets[line], SHUT_RD);
-		pthread_join(output_threads[line], NULL);
+		struct output *output = &streams->outputs[line];
+
+		if (output->started)
+			pthread_join(output->thread, NULL);
+		output->started = false;
 	}
+	if (streams->input_started)
+		pthread_join(streams->input_thread, NULL);
+	streams->input_started = false;
+	close(streams->stop);
+	streams->stop = -1;
 }
