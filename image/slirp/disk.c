@@ -30,6 +30,27 @@ struct cow_header {
 	char backing_file[4096];
 } __attribute__((packed));
 
+/*
+ * Behind the header, in the padding before the bitmap: the superblock of the image
+ * that the file belongs to. Copying or touching an image leaves its superblock as it
+ * is; mounting it for writing, or another image, does not.
+ */
+#define MARK "APPPOTID"
+#define SUPERBLOCK_OFFSET 1024
+#define SUPERBLOCK_BYTES 1024
+
+struct cow_mark {
+	char magic[8];
+	uint8_t superblock[SUPERBLOCK_BYTES];
+};
+
+static void read_mark(int image, struct cow_mark *mark)
+{
+	memcpy(mark->magic, MARK, sizeof(mark->magic));
+	if (pread(image, mark->superblock, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET) != SUPERBLOCK_BYTES)
+		die("image-unreadable", NULL, "cannot read the image: %s", strerror(errno));
+}
+
 static int open_image(const char *path, int flags)
 {
 	int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
@@ -55,8 +76,10 @@ static int open_image(const char *path, int flags)
 static void write_cow_header(int cow, int image, const char *name)
 {
 	struct cow_header *header = xcalloc(1, sizeof(*header));
+	struct cow_mark mark;
 	struct stat status;
 
+	read_mark(image, &mark);
 	fstat(image, &status);
 	header->magic = htobe32(COW_MAGIC);
 	header->version = htobe32(3);
@@ -66,6 +89,7 @@ static void write_cow_header(int cow, int image, const char *name)
 	header->alignment = htobe32(COW_ALIGNMENT);
 	strcpy(header->backing_file, name);
 	if (pwrite(cow, header, sizeof(*header), 0) != sizeof(*header) ||
+	    pwrite(cow, &mark, sizeof(mark), sizeof(*header)) != sizeof(mark) ||
 	    /* The bitmap of what was written: all zero, and sparse. */
 	    ftruncate(cow, 2 * COW_ALIGNMENT + (status.st_size / 512 + 7) / 8) < 0)
 		die("no-space", "Is the disk full, or a quota reached?",
@@ -92,10 +116,51 @@ static int nameless_file(const char *folder, const char *name)
 	return fd;
 }
 
+/* Somebody else's lock on a file that this launch wants to write. */
+static void refuse_if_in_use(int fd, const char *path)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
+		die("in-use", "End that guest first (\"apppot ps\", \"apppot stop\"), or use another file.",
+		    "another guest (process %d) writes to %s", (int)lock.l_pid, path);
+}
+
+/*
+ * A kept file goes with the image that it was made for, wherever that has been
+ * copied: then path and time in its header are mended. With another image, or one
+ * that was written to since, it would be a broken file system.
+ */
+static void match_cow(const struct options *options, int cow, int image, struct cow_header *header,
+		      const char *backing)
+{
+	struct cow_mark mark, found;
+	struct stat status;
+
+	fstat(image, &status);
+	read_mark(image, &mark);
+	if (pread(cow, &found, sizeof(found), sizeof(*header)) == sizeof(found) &&
+	    memcmp(found.magic, MARK, sizeof(found.magic)) == 0) {
+		if (memcmp(found.superblock, mark.superblock, SUPERBLOCK_BYTES) != 0)
+			die("cow-mismatch", "Use the image that the file was made with, or name another file.",
+			    "the changes in %s belong to another image than %s, or to an earlier state of it",
+			    options->cow, options->image);
+	} else if (be64toh(header->size) != (uint64_t)status.st_size ||
+		   be32toh(header->mtime) != (uint32_t)status.st_mtime) {
+		/* Not of our making: size and time are all that it says. */
+		die("cow-mismatch", "Use the image that the file was made with.",
+		    "the copy-on-write file %s does not belong to %s", options->cow, options->image);
+	}
+	header->mtime = htobe32((uint32_t)status.st_mtime);
+	memset(header->backing_file, 0, sizeof(header->backing_file));
+	strcpy(header->backing_file, backing);
+	if (pwrite(cow, header, sizeof(*header), 0) != sizeof(*header))
+		die("no-space", NULL, "cannot write %s: %s", options->cow, strerror(errno));
+}
+
 static int open_cow(const struct options *options, int image, const char *backing)
 {
 	struct cow_header header;
-	struct stat status;
 	ssize_t size;
 	int fd;
 
@@ -108,25 +173,17 @@ static int open_cow(const struct options *options, int image, const char *backin
 	if (fd < 0)
 		die("cow-unwritable", NULL, "cannot open the copy-on-write file %s: %s",
 		    options->cow, strerror(errno));
+	refuse_if_in_use(fd, options->cow);
 	size = pread(fd, &header, sizeof(header), 0);
 	if (size == 0) {
 		write_cow_header(fd, image, backing);
 		return fd;
 	}
-	fstat(image, &status);
 	if (size != sizeof(header) || be32toh(header.magic) != COW_MAGIC ||
 	    be32toh(header.version) != 3)
 		die("cow-invalid", "Name a new file, and it is made.",
 		    "%s is not a copy-on-write file", options->cow);
-	if (be64toh(header.size) != (uint64_t)status.st_size)
-		die("cow-mismatch", "Use it with the image that it was made for.",
-		    "the copy-on-write file %s belongs to an image of another size", options->cow);
-	/* Copying or touching the image changes path and time, not content. */
-	header.mtime = htobe32((uint32_t)status.st_mtime);
-	memset(header.backing_file, 0, sizeof(header.backing_file));
-	strcpy(header.backing_file, backing);
-	if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header))
-		die("no-space", NULL, "cannot write %s: %s", options->cow, strerror(errno));
+	match_cow(options, fd, image, &header, backing);
 	return fd;
 }
 
@@ -137,8 +194,10 @@ char *disk_argument(const struct options *options, struct kernel *kernel)
 	char *backing = xasprintf("/proc/self/fd/%d", kernel_opens(kernel, image, !write));
 	int cow;
 
-	if (write)
+	if (write) {
+		refuse_if_in_use(image, options->image);
 		return xasprintf("ubd0=%s", backing);
+	}
 	cow = open_cow(options, image, backing);
 	return xasprintf("ubd0=/proc/self/fd/%d,%s", kernel_opens(kernel, cow, false), backing);
 }
