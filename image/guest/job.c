@@ -134,10 +134,30 @@ static int open_descriptor(struct run *run, int fd, char kind, int slave)
 
 /* --- program --------------------------------------------------------------------- */
 
+/* The first of the given, and of what most terminals can do, that the guest knows (terminfo(5)). */
+static const char *known_terminal(const char *wanted)
+{
+	static const char *const folders[] = { "/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo" };
+	const char *const names[] = { wanted, strstr(wanted, "256color") ? "xterm-256color" : "xterm",
+				      "vt100" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		for (size_t j = 0; j < sizeof(folders) / sizeof(*folders); j++) {
+			char path[512];
+
+			if (!*names[i] || strchr(names[i], '/'))
+				continue;
+			snprintf(path, sizeof(path), "%s/%c/%s", folders[j], *names[i], names[i]);
+			if (access(path, R_OK) == 0)
+				return names[i];
+		}
+	}
+	return "dumb";
+}
+
 static void set_environment(const struct run *run, const struct account *account)
 {
 	const char *value = NULL;
-	const char *term = spec_value(run->spec, "term", NULL);
 
 	clearenv();
 	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
@@ -147,7 +167,7 @@ static void set_environment(const struct run *run, const struct account *account
 	setenv("SHELL", account->shell, 1);
 	setenv("LANG", "C.UTF-8", 1);
 	if (run->terminal >= 0)
-		setenv("TERM", term ? term : "vt100", 1);
+		setenv("TERM", known_terminal(spec_value(run->spec, "term", "vt100")), 1);
 	setenv("APPPOT_VERSION", APPPOT_VERSION, 1);
 	setenv("APPPOT_JOB", "/home/user/job", 1);
 	setenv("OMP_NUM_THREADS", spec_value(run->spec, "cpus", "1"), 1);

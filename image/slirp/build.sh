@@ -32,7 +32,9 @@ while [ $# -gt 0 ]; do
 	esac
 	shift 2
 done
-[ -n "$libslirp" ] && [ -n "$output" ] && [ -n "$work" ] || die 2 'need --libslirp, --output and --work'
+if [ -z "$libslirp" ] || [ -z "$output" ] || [ -z "$work" ]; then
+	die 2 'need --libslirp, --output and --work'
+fi
 
 here=$(cd "$(dirname "$0")" && pwd)
 cc=${CC:-gcc}

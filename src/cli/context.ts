@@ -10,6 +10,8 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** Sets the exit code of a command that ended as it should but not with 0 (the job's own code, say). */
   exitWith(code: number): void;
+  /** Stops listening to signals: a command that passes them on to another program does that itself. */
+  releaseSignals(): void;
 }
 
 /** The context of one run of the program, and what {@link main} needs of it. */
@@ -17,7 +19,6 @@ export interface OwnedContext extends CommandContext {
   /** The command whose action runs: its options decide how the display prints. */
   command: CommandUnknownOpts | undefined;
   exitCode: number;
-  dispose(): void;
 }
 
 /** A context whose signal follows this process' signals until `dispose` is called. */
@@ -38,7 +39,7 @@ export function createContext(): OwnedContext {
     },
     signal: abort.signal,
     exitWith: (code) => (context.exitCode = code),
-    dispose: () => {
+    releaseSignals: () => {
       for (const name of signals) process.off(name, onSignal);
     },
   };

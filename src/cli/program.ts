@@ -46,7 +46,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     context.display().error(error);
     return error instanceof ApppotError ? error.exitCode : 70;
   } finally {
-    context.dispose();
+    context.releaseSignals();
   }
 }
 

@@ -1,10 +1,25 @@
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { CommandContext } from '../context.ts';
 import { buildImageCommand } from './build-image.ts';
+import { cleanCommand } from './clean.ts';
+import { execCommand, psCommand, stopCommand } from './guests.ts';
 import { resizeCommand } from './resize.ts';
+import { runCommand } from './run.ts';
+import { sessionsCommand } from './sessions.ts';
+import { shellCommand } from './shell.ts';
 
 /** Makes one command. Must be cheap: libraries are imported inside the action. */
 export type DefineCommand = (context: CommandContext) => CommandUnknownOpts;
 
 /** All commands, in the order of the help text. */
-export const COMMANDS: readonly DefineCommand[] = [buildImageCommand, resizeCommand];
+export const COMMANDS: readonly DefineCommand[] = [
+  buildImageCommand,
+  resizeCommand,
+  runCommand,
+  shellCommand,
+  psCommand,
+  execCommand,
+  stopCommand,
+  sessionsCommand,
+  cleanCommand,
+];

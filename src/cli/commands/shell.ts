@@ -1,0 +1,44 @@
+import { Command } from '@commander-js/extra-typings';
+import { loadSettings } from '../../config/load.ts';
+import { addLaunchOptions } from '../launch-options.ts';
+import type { DefineCommand } from './index.ts';
+
+const HELP = `
+The shell runs in screen, as you, with root by sudo; "exit" switches the guest off.
+Changes are kept in a session, and the next shell goes on from there. The image itself
+is not touched, so many people can use one.
+
+Examples:
+  $ apppot shell
+  $ apppot shell --session fitting other.img
+  $ apppot shell --rm              try something, keep nothing
+  $ apppot shell --writable        change the image itself
+
+Exit codes: as for "apppot run".`;
+
+/** `apppot shell`: an interactive guest whose changes are kept. */
+export const shellCommand: DefineCommand = (context) => {
+  const command = new Command('shell')
+    .description('open a shell in a guest')
+    .argument('[image]', 'the image; by default as for "apppot run"')
+    .option('--session <name>', 'keep changes under this name; by default one for each image')
+    .option('--rm', 'discard the changes')
+    .addHelpText('after', HELP);
+  addLaunchOptions(command);
+  return command.action(async (argument, given) => {
+    const { startGuest } = await import('../launch-guest.ts');
+    const { openSession } = await import('../../machine/sessions.ts');
+    const options = given as Readonly<Record<string, unknown>>;
+    const image =
+      argument ?? (options['image'] as string | undefined) ?? loadSettings().image?.value ?? 'apppot.img';
+    const words = ['--shell'];
+    const keepsItself =
+      options['writable'] === true || options['overlay'] !== undefined || /[:,]/.test(image);
+    if (given.rm !== true && !keepsItself) {
+      const session = await openSession(image, given.session);
+      words.push('--overlay', session.cow);
+      context.display().progress().note(`changes are kept in the session ${session.name}`);
+    }
+    context.exitWith(await startGuest(context, { image, program: [], words }, { ...options, image }));
+  });
+};
