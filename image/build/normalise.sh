@@ -28,8 +28,24 @@ normalise() (
 	sed -i 's/^\([^:]*:[^:]*\):[0-9]*:/\1:19000:/' etc/shadow
 	chown 0:42 etc/shadow
 	chmod 640 etc/shadow
+	sort_boot_order
 	settle_times
 )
+
+# insserv writes its dependency files in the order in which the file system lists /etc/init.d. The words of a line are
+# sets, so they can be sorted; startpar goes by the dependencies.
+sort_boot_order() {
+	for file in etc/init.d/.depend.boot etc/init.d/.depend.start etc/init.d/.depend.stop; do
+		[ -f "$file" ] || continue
+		LC_ALL=C awk '{
+			for (i = start = ($2 == "=") ? 3 : 2; i <= NF; i++)
+				for (j = i; j > start && $(j - 1) > $j; j--) { word = $j; $j = $(j - 1); $(j - 1) = word }
+			print ($1 == "TARGETS" ? 1 : $2 == "=" ? 2 : 3) "\t" $0
+		}' "$file" | LC_ALL=C sort | cut -f 2- >"$file.new"
+		cat "$file.new" >"$file"
+		rm "$file.new"
+	done
+}
 
 # Every time stamp at or before the epoch and in whole seconds, as the packer writes them.
 settle_times() {

@@ -15,9 +15,10 @@ import { findMirrors, proxyEnvironment, type Mirrors } from './mirror.ts';
 import type { Module } from './modules.ts';
 import { openOutput, type Output } from './output.ts';
 import { findRelease, type Release } from './release.ts';
-import { copyFiles, makeScratch, removeFolder } from './scratch.ts';
+import { copyFiles, keepScratch, makeScratch, removeFolder } from './scratch.ts';
 import { readSettings, type BuildRequest, type Settings } from './settings.ts';
 import { waitForModules } from './status.ts';
+import { settleSuperblocks } from './superblock.ts';
 import { findTools } from './tools.ts';
 
 /** How to build, beside what to build. */
@@ -108,8 +109,10 @@ export async function buildImage(request: BuildRequest, options: BuildOptions): 
     return result(used, facts.baseId, cached !== undefined);
   } finally {
     if (!finished) await output.discard();
-    if (options.keep) options.progress.note(`The scratch folder is kept: ${scratch}`);
-    else await (driver?.remove ?? removeFolder)(scratch);
+    if (options.keep) {
+      await keepScratch(scratch);
+      options.progress.note(`The scratch folder is kept: ${scratch}`);
+    } else await (driver?.remove ?? removeFolder)(scratch);
   }
 }
 
@@ -215,6 +218,7 @@ async function runModules(
   }
   const explained = await failedBuild(undefined, prepared, plan);
   if (explained instanceof ApppotError) throw explained;
+  await settleSuperblocks(plan.image);
   const log = await readFile(plan.logFile, 'utf8');
   return { baseId: /^base ([0-9a-f]{64})$/m.exec(log)?.[1] ?? '' };
 }

@@ -1,6 +1,6 @@
 /** Builds the Debian package `apppot` that goes into every image. */
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { packageFile } from '../config/paths.ts';
 import { run } from '../process/run.ts';
@@ -13,7 +13,7 @@ export interface GuestPackage {
 }
 
 /**
- * Builds the package from image/guest: the runner from its C sources, then image/guest/build-deb.sh. The same sources
+ * Builds the package from image/guest: the runner by image/guest/build.sh, then image/guest/build-deb.sh. The same sources
  * and compiler give the same bytes.
  *
  * @param folder a private folder for the result
@@ -22,16 +22,8 @@ export interface GuestPackage {
 export async function buildGuestPackage(folder: string, signal: AbortSignal): Promise<GuestPackage> {
   const { version } = JSON.parse(await readFile(packageFile('package.json'), 'utf8')) as { version: string };
   const sources = packageFile('image', 'guest');
-  const names = (await readdir(sources)).filter((name) => name.endsWith('.c')).sort();
   const runner = join(folder, 'apppot-guest');
-  // Short names and no build id: the folder of the sources must not be in the result.
-  await run(
-    'gcc',
-    ['-std=gnu11', '-O2', '-static', '-s', '-Wl,--build-id=none', `-DAPPPOT_VERSION="${version}"`]
-      .concat(['-o', runner])
-      .concat(names),
-    { cwd: sources, signal },
-  );
+  await run('sh', [join(sources, 'build.sh'), '--output', runner], { signal });
   const file = join(folder, `apppot_${version}.deb`);
   await run('sh', [join(sources, 'build-deb.sh'), file, version, runner], {
     env: { SOURCE_DATE_EPOCH: '0' },

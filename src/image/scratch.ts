@@ -5,6 +5,9 @@ import { systemCode } from '../errors.ts';
 
 const PREFIX = 'apppot-build-';
 
+/** A file that says: the user wants this folder. */
+const KEEP = 'keep';
+
 /**
  * Makes a scratch folder below $TMPDIR, else /var/tmp: a build needs about three times the size of the system, too
  * much for a /tmp that is memory. Folders that killed builds of this user left there are handed to `remove` first.
@@ -18,6 +21,11 @@ export async function makeScratch(remove: (folder: string) => Promise<void>): Pr
   await chmod(folder, 0o700);
   await writeFile(join(folder, 'pid'), `${process.pid}\n`);
   return folder;
+}
+
+/** Keeps a scratch folder from later builds, which tidy up after killed ones. */
+export async function keepScratch(folder: string): Promise<void> {
+  await writeFile(join(folder, KEEP), '');
 }
 
 /** Where scratch folders are made. */
@@ -34,6 +42,7 @@ async function abandoned(base: string): Promise<readonly string[]> {
     const folder = join(base, name);
     const status = await stat(folder).catch(() => undefined);
     if (status?.isDirectory() !== true || status.uid !== process.getuid?.()) continue;
+    if ((await stat(join(folder, KEEP)).catch(() => undefined)) !== undefined) continue;
     const pid = Number.parseInt(await readFile(join(folder, 'pid'), 'utf8').catch(() => ''), 10);
     // A folder without a process number is being made right now, unless it is old.
     const isGone = Number.isNaN(pid) ? Date.now() - status.mtimeMs > 3_600_000 : !isAlive(pid);
