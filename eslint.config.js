@@ -33,6 +33,8 @@ function layerRule(layer) {
   };
 }
 
+const recommendedForAva = [ava.configs['recommended'] ?? ava.configs['flat/recommended']].flat()[0];
+
 export default tseslint.config(
   { ignores: ['dist/', 'coverage/', 'node_modules/'] },
   js.configs.recommended,
@@ -73,8 +75,13 @@ export default tseslint.config(
   { files: ['src/cli/main.ts'], rules: { 'n/hashbang': 'off' } },
   {
     files: ['test/**/*.ts'],
-    extends: [ava.configs['recommended'] ?? ava.configs['flat/recommended']],
-    rules: { 'n/no-unpublished-import': 'off', 'n/no-extraneous-import': 'off' },
+    // Not the plugin's whole configuration: it names a parser of its own, which does not know TypeScript.
+    plugins: { ava },
+    rules: {
+      ...recommendedForAva.rules,
+      'n/no-unpublished-import': 'off',
+      'n/no-extraneous-import': 'off',
+    },
   },
   {
     files: ['bench/**/*.ts', 'test/**/*.{ts,mjs}', '*.js'],

@@ -53,7 +53,7 @@ for (const [title, text, line] of bad)
   test(`rootstrap.conf with ${title} is an error that names file and line`, (t) => {
     const error = t.throws(() => parseConf(text, 'some/file.conf'), { instanceOf: ApppotError });
     t.is(error.code, 'config-syntax');
-    t.true(error.message.startsWith(`some/file.conf:${line}: `), error.message);
+    t.is(error.message.slice(0, `some/file.conf:${line}: `.length), `some/file.conf:${line}: `);
   });
 
 test('a later configuration wins option by option', (t) => {
