@@ -81,7 +81,8 @@ if (built) {
       ...['node', cli, 'build-image', '--packages', 'quickstart', '--include', 'python3-minimal,iperf3'],
       ...['--size', '2G', '--force', '-o', image],
     ]));
-  if (ready) await unitTests(env);
+  const onLine = (line) => (env.APPPOT_TEST_RUNTIME = line);
+  if (ready && (await execute(['node', cli, 'runtime', 'path'], { onLine }))) await unitTests(env);
 }
 if (failures.length > 0) console.log(`\nFailed:\n${failures.map((title) => `  ${title}`).join('\n')}`);
 console.log(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);

@@ -161,6 +161,9 @@ int prepare(void)
 	network_up();
 	allow_ping();
 	found = spec_read(&spec, 0);
+	/* Never a shell in place of a job that we do not understand. */
+	if (!found && spec.disk >= 0)
+		return fail("job-disk", "the guest cannot read its job: image and launcher are of different versions of AppPot");
 	if (!found)
 		spec.text = NULL;
 	write_variables(&spec);

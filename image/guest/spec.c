@@ -41,7 +41,7 @@ bool spec_read(struct spec *spec, int slot)
 	spec->length = le64toh(entry[1]);
 	spec->ring_offset = le64toh(entry[2]);
 	spec->ring_bytes = le64toh(entry[3]);
-	if (spec->length > SPEC_LIMIT)
+	if (spec->length == 0 || spec->length > SPEC_LIMIT)
 		return false;
 	spec->text = malloc(spec->length + 1);
 	if (!spec->text || !read_disk(spec->disk, le64toh(entry[0]), spec->text, spec->length))

@@ -498,6 +498,9 @@ int run_job(struct options *options)
 	job.started = now_ns();
 	job.session = &job.sessions[0];
 	signals = take_signals();
+	/* The job folder may be another one, and we leave this one for the run folder. */
+	if (options->outcome && options->outcome[0] != '/')
+		options->outcome = xasprintf("%s/%s", absolute("."), options->outcome);
 	outcome_files(NULL, options->outcome);
 	options->run_folder = run_folder_make(options);
 	outcome_files(options->run_folder, options->outcome);
