@@ -44,10 +44,8 @@ test.serial(
       const ended = await launch(parts, ['--outcome', 'out.json', '--', 'sh', '-c', `kill -${name} $$`], {
         cwd,
       }).ended;
-      const outcome = await readOutcome(path.join(cwd, 'out.json'));
-      t.is(ended.code, 128 + number, name);
-      t.is(outcome.signal, number, name);
-      t.is(outcome.origin, 'job', name);
+      const { signal, origin } = await readOutcome(path.join(cwd, 'out.json'));
+      t.deepEqual([name, ended.code, signal, origin], [name, 128 + number, number, 'job']);
     }
   },
 );
