@@ -34,3 +34,10 @@ export async function buildGuestPackage(folder: string, signal: AbortSignal): Pr
     .digest('hex');
   return { file, digest };
 }
+
+/** The packages that `apppot` depends on: every image has them. */
+export async function guestDependencies(): Promise<readonly string[]> {
+  const control = await readFile(packageFile('image', 'guest', 'control.in'), 'utf8');
+  const line = /^Depends:(.*)$/m.exec(control)?.[1] ?? '';
+  return line.split(',').flatMap((word) => word.trim().split(/[ (|]/)[0] ?? []);
+}

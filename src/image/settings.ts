@@ -4,6 +4,7 @@ import { basename, resolve } from 'node:path';
 import { ApppotError, systemCode } from '../errors.ts';
 import { at, resolveModules, type Module } from './modules.ts';
 import { mergeConf, parseConf, readConf, type Conf } from './conf.ts';
+import { guestDependencies } from './guest-package.ts';
 import { packageList, packageSet } from './packages.ts';
 import { parseSize } from './size.ts';
 
@@ -82,6 +83,7 @@ export async function readSettings(request: BuildRequest): Promise<Settings> {
   };
   const setName = request.packages ?? option('debian', 'packages') ?? 'minimal';
   const packages = new Set([
+    ...(await guestDependencies()),
     ...(await packageSet(setName)),
     ...packageList(`${option('debian', 'install') ?? ''} ${option('debian', 'include') ?? ''}`),
     ...packageList(request.include ?? ''),
