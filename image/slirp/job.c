@@ -36,6 +36,8 @@ static struct job {
 	int first_signal, last_signal;
 	int64_t last_signal_at;
 	bool timed_out;
+	int kernel_signal;	/* that ended the kernel, when it was not ours */
+	bool killed;		/* by us */
 } job;
 
 /* --- what the guest says ------------------------------------------------- */
@@ -103,6 +105,12 @@ static const struct session_events look_events = {
 	.up = ignore_session, .started = ignore_session, .ended = ignore_end, .failed = look_failed,
 };
 
+static void end_kernel(void)
+{
+	job.killed = true;
+	kernel_kill(job.kernel);
+}
+
 /* Everything that the guest sent has to be here before it may power off. */
 static void maybe_say_bye(void)
 {
@@ -116,7 +124,7 @@ static void maybe_say_bye(void)
 	job.abandon_at = now_ns() + 10 * SECOND;
 	/* A disk that is thrown away needs no unmounting: the guest has synced the job's folders. */
 	if (job.options->disk_mode == DISK_DISCARD)
-		kernel_kill(job.kernel);
+		end_kernel();
 }
 
 /* --- signals and limits ------------------------------------------------------ */
@@ -128,7 +136,7 @@ static void end_guest(void)
 		session_say(job.session, "kill");
 		job.abandon_at = now_ns() + LAST_WORDS;
 	} else {
-		kernel_kill(job.kernel);
+		end_kernel();
 	}
 }
 
@@ -184,14 +192,14 @@ static void check_limits(void)
 	if (job.boot_limit && now >= job.boot_limit) {
 		outcome_error(EXIT_LAUNCHER, "boot-timeout", "Look at the console log in the run folder.",
 			      "the guest was not up after %ld seconds", job.options->boot_timeout_s);
-		kernel_kill(job.kernel);
+		end_kernel();
 		job.boot_limit = 0;
 	}
 	if (job.kill_at && now >= job.kill_at)
 		end_guest();
 	if (job.abandon_at && now >= job.abandon_at) {
 		job.abandon_at = 0;
-		kernel_kill(job.kernel);
+		end_kernel();
 	}
 }
 
@@ -308,7 +316,7 @@ static void supervise(int signals)
 		[WAIT_EVENT] = { .fd = job.event, .events = POLLIN },
 		[WAIT_DOOR] = { .fd = job.looks.door, .events = POLLIN },
 	};
-	int status;
+	int status = 0;
 
 	while (waitpid(job.kernel, &status, WNOHANG) == 0) {
 		if (poll(wait, fill_waits(wait), until_next_limit()) < 0 && errno != EINTR)
@@ -323,6 +331,8 @@ static void supervise(int signals)
 		maybe_say_bye();
 		check_limits();
 	}
+	if (!job.killed && WIFSIGNALED(status))
+		job.kernel_signal = WTERMSIG(status);
 	kernel_kill(job.kernel);
 	session_read(job.session, &job_events);
 	while (copy_console(job.console) || copy_console(job.output))
@@ -350,12 +360,22 @@ static void judge(void)
 		/* Killed after the grace that a signal started: the signal is the reason. */
 		if (job.first_signal && outcome.signal == SIGKILL)
 			outcome.signal = job.first_signal;
+		else if (outcome.oom_kills && outcome.signal == SIGKILL)
+			say("the guest ran out of memory (%s) and killed the job; give it more with --mem",
+			    job.options->mem);
 		return;
 	}
 	if (job.first_signal) {
 		outcome.signal = job.first_signal;
 		return;
 	}
+	if (job.kernel_signal == SIGKILL)
+		outcome_error(EXIT_LAUNCHER, "host-killed",
+			      "Out of memory on the host, or a batch system's limit: ask for more memory there, or give the guest less with --mem.",
+			      "the host killed the guest");
+	if (job.kernel_signal == SIGBUS)
+		outcome_error(EXIT_LAUNCHER, "ram-space", "Free some memory, or ask for less with --mem.",
+			      "there is no room for the guest's memory on the host");
 	console_diagnose(job.session->stage >= UP);
 }
 
