@@ -11,7 +11,7 @@ import type { BuildRuntime } from './drivers/uml.ts';
 import { explainFailure } from './failure.ts';
 import { buildGuestPackage, type GuestPackage } from './guest-package.ts';
 import { buildKeys } from './keys.ts';
-import { findMirrors, proxyEnvironment, type Mirrors } from './mirror.ts';
+import { findMirrors, proxyEnvironment, type Mirrors } from '../config/mirrors.ts';
 import type { Module } from './modules.ts';
 import { openOutput, type Output } from './output.ts';
 import { findRelease, type Release } from './release.ts';

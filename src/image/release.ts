@@ -4,7 +4,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ApppotError } from '../errors.ts';
 import { run } from '../process/run.ts';
-import type { Mirrors } from './mirror.ts';
+import type { Mirrors } from '../config/mirrors.ts';
 
 /** A release as the mirror has it. */
 export interface Release {

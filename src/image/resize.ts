@@ -3,7 +3,7 @@ import { open, truncate } from 'node:fs/promises';
 import { ApppotError, systemCode } from '../errors.ts';
 import { run } from '../process/run.ts';
 import type { Progress } from '../progress.ts';
-import { findMirrors, proxyEnvironment } from './mirror.ts';
+import { findMirrors, proxyEnvironment } from '../config/mirrors.ts';
 import { formatSize, toMebibytes } from './size.ts';
 import { findTools, toolCommand } from './tools.ts';
 

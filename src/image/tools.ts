@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { cacheFolder } from '../config/paths.ts';
 import { ApppotError } from '../errors.ts';
 import { run } from '../process/run.ts';
-import type { Mirrors } from './mirror.ts';
+import type { Mirrors } from '../config/mirrors.ts';
 
 /** Release and packages; libarchive is what mke2fs loads to read tar files. */
 const TOOLS = { release: 'trixie', packages: ['e2fsprogs', 'libarchive13t64'] } as const;

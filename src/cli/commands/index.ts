@@ -5,6 +5,7 @@ import { cleanCommand } from './clean.ts';
 import { execCommand, psCommand, stopCommand } from './guests.ts';
 import { resizeCommand } from './resize.ts';
 import { runCommand } from './run.ts';
+import { runtimeCommand } from './runtime.ts';
 import { sessionsCommand } from './sessions.ts';
 import { shellCommand } from './shell.ts';
 
@@ -15,6 +16,7 @@ export type DefineCommand = (context: CommandContext) => CommandUnknownOpts;
 export const COMMANDS: readonly DefineCommand[] = [
   buildImageCommand,
   resizeCommand,
+  runtimeCommand,
   runCommand,
   shellCommand,
   psCommand,
