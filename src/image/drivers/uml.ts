@@ -49,7 +49,11 @@ async function build(plan: Plan, runtime: BuildRuntime): Promise<void> {
     throw new ApppotError('usage', `The scratch folder ${plan.scratch} has a quote in its name.`, {
       hint: 'Set TMPDIR to a folder with a plain name.',
     });
-  await writeSteps(plan, { driver: 'uml', host: '/run/host', writable: (path) => `/run/host${path}` });
+  const { environment, usesLoopback } = throughGateway(plan.environment);
+  await writeSteps(
+    { ...plan, environment },
+    { driver: 'uml', host: '/run/host', writable: (path) => `/run/host${path}` },
+  );
   await makeSparse(join(plan.scratch, 'scratch.disk'), plan.sizeMebibytes * 2 + 1024);
   const kernelArguments = [
     `mem=${MEMORY}M`,
@@ -63,7 +67,15 @@ async function build(plan: Plan, runtime: BuildRuntime): Promise<void> {
     `APPPOT_SCRATCH="${plan.scratch}"`,
   ];
   const console = join(plan.scratch, 'console');
-  const helperArguments = ['--plain', '--network', 'user', '--pin', '--console', console];
+  const helperArguments = [
+    '--plain',
+    '--network',
+    'user',
+    ...(usesLoopback ? ['--host-loopback'] : []),
+    '--pin',
+    '--console',
+    console,
+  ];
   await run(runtime.slirp, [...helperArguments, '--', runtime.linux, ...kernelArguments], {
     cwd: plan.scratch,
     // The kernel ends with a code of its own; the status file tells how the modules ended.
@@ -74,6 +86,26 @@ async function build(plan: Plan, runtime: BuildRuntime): Promise<void> {
     throw new ApppotError('launch', 'The guest that builds the image did not start.', {
       hint: `Its console said:\n${await consoleTail(console)}`,
     });
+}
+
+/** A proxy on this machine's loopback is the gateway in the guest, once the helper lets it be reached. */
+export function throughGateway(from: Readonly<Record<string, string>>): {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly usesLoopback: boolean;
+} {
+  let usesLoopback = false;
+  const environment = Object.fromEntries(
+    Object.entries(from).map(([name, value]) => {
+      if (!/^(https?|ftp)_proxy$/.test(name)) return [name, value];
+      const changed = value.replace(
+        /^([a-z]+:\/\/(?:[^/@]*@)?)(?:127(?:\.\d+){3}|localhost)(?=[:/]|$)/i,
+        '$110.0.2.2',
+      );
+      usesLoopback ||= changed !== value;
+      return [name, changed];
+    }),
+  );
+  return { environment, usesLoopback };
 }
 
 /** Kernels since 6.16 can do without ptrace, which is faster and works where ptrace is forbidden. */

@@ -24,6 +24,9 @@ function spaces(): readonly string[] {
 
 async function reasonAgainst(): Promise<string | undefined> {
   try {
+    // First without ids: where name spaces are refused, unshare of util-linux 2.38 leaves the child behind that was to
+    // set them, and that child keeps our pipes open for ever.
+    if (process.getuid?.() !== 0) await run('unshare', ['--user', 'true']);
     // A second id must be there: files of the image belong to many.
     await run('unshare', [
       ...spaces(),
