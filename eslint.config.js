@@ -84,9 +84,12 @@ export default tseslint.config(
     },
   },
   {
-    files: ['bench/**/*.ts', 'test/**/*.{ts,mjs}', '*.js'],
+    files: ['bench/**/*.ts', 'examples/*.mjs', 'test/**/*.{ts,mjs}', '*.js'],
     rules: { 'n/no-unpublished-import': 'off', 'no-console': 'off', 'n/no-process-exit': 'off' },
   },
-  { files: ['**/*.{js,mjs}'], languageOptions: { globals: { process: 'readonly', console: 'readonly' } } },
+  {
+    files: ['**/*.{js,mjs}'],
+    languageOptions: { globals: { process: 'readonly', console: 'readonly', performance: 'readonly' } },
+  },
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
 );
