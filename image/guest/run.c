@@ -273,6 +273,8 @@ int run(int argc, char **argv)
 	if (control < 0)
 		return 1;
 	tell("hello %s", APPPOT_VERSION);
+	/* A job that ends before it has read all of its input is no reason to end here. */
+	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &signals, NULL);

@@ -243,6 +243,8 @@ bool job_disk_put(struct job_disk *disk, int slot, const char *spec, size_t leng
 uint8_t *job_disk_ring(const struct job_disk *disk, int slot);
 
 /* --- terminal.c ---------------------------------------------------------------- */
+/* To be called first: sees what each of the three is, and keeps the numbers of closed ones taken. */
+void keep_descriptors(void);
 void describe_descriptors(char kinds[4]);
 bool terminal_size(unsigned int *rows, unsigned int *columns);
 void terminal_raw(void);

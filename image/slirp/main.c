@@ -13,6 +13,7 @@ int main(int argc, char **argv)
 	struct options options;
 	pid_t parent = getppid();
 
+	keep_descriptors();
 	parse_options(argc, argv, &options);
 	if (options.program_name)
 		program_name = options.program_name;

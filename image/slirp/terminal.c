@@ -3,7 +3,9 @@
 #include "launch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -13,21 +15,31 @@
 static struct termios saved;
 static bool is_raw;
 
-void describe_descriptors(char kinds[4])
+/* As they were when we started. */
+static char given[4];
+
+void keep_descriptors(void)
 {
 	for (int fd = 0; fd < 3; fd++) {
 		struct stat status;
 
 		if (fstat(fd, &status) < 0)
-			kinds[fd] = FD_CLOSED;
+			given[fd] = FD_CLOSED;
 		else if (isatty(fd))
-			kinds[fd] = FD_TERMINAL;
+			given[fd] = FD_TERMINAL;
 		else if (S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 3))
-			kinds[fd] = FD_NULL;
+			given[fd] = FD_NULL;
 		else
-			kinds[fd] = FD_PIPE;
+			given[fd] = FD_PIPE;
+		/* A closed one is taken, or the next file that we open would be the job's. */
+		if (given[fd] == FD_CLOSED && open("/dev/null", O_RDWR) != fd)
+			die("launch", NULL, "cannot open /dev/null: %s", strerror(errno));
 	}
-	kinds[3] = '\0';
+}
+
+void describe_descriptors(char kinds[4])
+{
+	memcpy(kinds, given, sizeof(given));
 }
 
 bool terminal_size(unsigned int *rows, unsigned int *columns)
