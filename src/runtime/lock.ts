@@ -1,4 +1,5 @@
 /** One build at a time: a lock file that outlives no owner, not even a killed one. */
+import { randomUUID } from 'node:crypto';
 import { link, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -25,7 +26,8 @@ export async function withLock<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const me = `${hostname()} ${process.pid} ${startTime(process.pid)}`;
-  const mine = `${file}.${process.pid}`;
+  // Two builds of one process are two owners, too.
+  const mine = `${file}.${process.pid}.${randomUUID()}`;
   await writeFile(mine, me);
   try {
     let told = false;
