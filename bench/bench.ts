@@ -1,0 +1,156 @@
+/**
+ * `npm run bench`: one run of all workloads, native, with Debian's User-Mode Linux, and with ours; same image, same
+ * first process, same job, a cold copy-on-write file for each launch. Rounds are interleaved, so that a busy moment of
+ * the machine hits all columns. Writes bench/RESULTS.md and bench/results.json. Needs root, for the native column.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { cacheFolder, packageFile } from '../src/config/paths.ts';
+import { run } from '../src/process/run.ts';
+import { measureBuilds } from './builds.ts';
+import { prepare, remove, type Bench } from './columns.ts';
+import { describeMachine, kernelVersions } from './machine.ts';
+import { measureLaunches, measureNetwork, measureOverhead } from './measure.ts';
+import { COLUMNS, ROWS, type Column } from './rows.ts';
+import { judge, markdown, median, type Measurements } from './table.ts';
+
+const USAGE = `usage: npm run bench -- [--rows NAME,…] [--columns NAME,…] [--rounds N] [--image FILE] [--no-write]
+
+Rows: ${ROWS.map((row) => row.name).join(' ')}
+Columns: ${Object.keys(COLUMNS).join(' ')}`;
+
+interface Plan {
+  readonly rows: ReadonlySet<string>;
+  readonly columns: readonly Column[];
+  readonly rounds: number;
+  readonly image: string | undefined;
+  readonly write: boolean;
+}
+
+function choose<Name extends string>(text: string | undefined, known: readonly Name[], what: string): Name[] {
+  const words = text === undefined ? known : text.split(',');
+  return words.map((word) => {
+    const found = known.find((name) => name === word);
+    if (found === undefined) throw new Error(`there is no ${what} ${word}\n${USAGE}`);
+    return found;
+  });
+}
+
+function readPlan(): Plan | undefined {
+  const { values } = parseArgs({
+    options: {
+      rows: { type: 'string' },
+      columns: { type: 'string' },
+      rounds: { type: 'string', default: '3' },
+      image: { type: 'string' },
+      'no-write': { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) return undefined;
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds takes a whole number above 0');
+  const columns = choose(values.columns, Object.keys(COLUMNS) as Column[], 'column');
+  const rows = choose(
+    values.rows,
+    ROWS.map((row) => row.name),
+    'row',
+  );
+  return { rows: new Set(rows), columns, rounds, image: values.image, write: !values['no-write'] };
+}
+
+/** The image of the tests: the same packages, so that the cache has it already. */
+async function defaultImage(): Promise<string> {
+  const image = join(cacheFolder('bench'), 'bench.img');
+  await mkdir(cacheFolder('bench'), { recursive: true });
+  const words = [
+    '--packages',
+    'quickstart',
+    '--include',
+    'python3-minimal,iperf3',
+    '--size',
+    '2G',
+    '--force',
+  ];
+  const cli = packageFile('dist', 'src', 'cli', 'main.js');
+  await run(process.execPath, [cli, 'build-image', ...words, '-o', image]);
+  return image;
+}
+
+async function rounds(bench: Bench, plan: Plan, all: Measurements): Promise<void> {
+  for (let round = 1; round <= plan.rounds; round += 1) {
+    for (const column of bench.columns) {
+      console.error(`round ${round} of ${plan.rounds}: ${COLUMNS[column]}`);
+      await measureLaunches(bench, column, plan.rows, all);
+      await measureNetwork(bench, column, plan.rows, all);
+    }
+    if (plan.rows.has('overhead')) await measureOverhead(bench, all);
+  }
+}
+
+async function report(all: Measurements, plan: Plan, notes: Readonly<Record<string, string>>): Promise<void> {
+  const facts = Object.entries(notes)
+    .map(([name, value]) => `- ${name}: ${value}`)
+    .join('\n');
+  const text = `# Results of the benchmark
+
+Written by \`npm run bench\`; every ratio is of medians of one run (${plan.rounds} interleaved rounds). "stock" is Debian's
+\`linux.uml\` as a user would start it, with the network of \`slirp-fullbolt\`; same image, same first process, same job,
+a cold copy-on-write file for each launch. Milliseconds and seconds: lower is better. For image builds, "native" is
+the bare \`mmdebstrap\` call with the same packages.
+
+${facts}
+
+${markdown(all)}
+`;
+  console.log(text);
+  if (!plan.write) return;
+  await writeFile(packageFile('bench', 'RESULTS.md'), text);
+  const rows = ROWS.flatMap((row) => {
+    const values = all.get(row.name);
+    if (values === undefined) return [];
+    const medians = Object.fromEntries(Object.entries(values).map(([name, list]) => [name, median(list)]));
+    return [
+      {
+        name: row.name,
+        title: row.title,
+        unit: row.unit,
+        values,
+        medians,
+        goal: row.goal?.text,
+        ...judge(row, values),
+      },
+    ];
+  });
+  await writeFile(packageFile('bench', 'results.json'), `${JSON.stringify({ ...notes, rows }, null, 2)}\n`);
+}
+
+async function main(): Promise<void> {
+  const plan = readPlan();
+  if (plan === undefined) {
+    console.log(USAGE);
+    return;
+  }
+  if (process.getuid?.() !== 0 && plan.columns.includes('native'))
+    throw new Error('the native column is a chroot, which needs root; or choose others with --columns');
+  const machine = await describeMachine();
+  const all: Measurements = new Map();
+  const bench = await prepare(plan.image ?? (await defaultImage()), plan.columns);
+  try {
+    await rounds(bench, plan, all);
+    console.error('image builds');
+    await measureBuilds(plan.rows, all);
+    const kernels = await kernelVersions(bench.kernel, bench.stock);
+    await report(all, plan, { machine, kernels, date: new Date().toISOString().slice(0, 10) });
+  } finally {
+    await remove(bench);
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

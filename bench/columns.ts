@@ -1,0 +1,107 @@
+import { chmod, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { packageFile } from '../src/config/paths.ts';
+import { run } from '../src/process/run.ts';
+import { findRuntime } from '../src/runtime/find.ts';
+import type { Column } from './rows.ts';
+
+/** What the columns start, prepared once. */
+export interface Bench {
+  /** Removed at the end. */
+  readonly folder: string;
+  /** The job folder: sources, tree.tar. */
+  readonly job: string;
+  /** The image's tree, for the native column. */
+  readonly tree: string;
+  readonly image: string;
+  readonly kernel: string;
+  readonly start: string;
+  /** apppot-start alone, without a supervisor beside it: Debian's kernel as a user would start it. */
+  readonly bareStart: string;
+  readonly stock: string | undefined;
+  readonly columns: readonly Column[];
+}
+
+const STOCK = '/usr/bin/linux.uml';
+
+/** Unpacks the image for the native column, and lays out the job folder. Needs root, for the owners in the tree. */
+export async function prepare(image: string, wanted: readonly Column[]): Promise<Bench> {
+  const runtime = await findRuntime();
+  if (runtime.origin !== 'built')
+    throw new Error('there is no built runtime: run "apppot runtime build" first');
+  const folder = await mkdtemp(join(tmpdir(), 'apppot-bench-'));
+  const [job, tree, bare] = ['job', 'tree', 'bare'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const path of [job, tree, bare]) await mkdir(path);
+  await run('debugfs', ['-R', `rdump / ${tree}`, image]);
+  await mkdir(join(tree, 'home/user/job'), { recursive: true });
+  for (const name of ['inside.sh', 'gauss.c', 'small.c'])
+    await copyFile(packageFile('bench', name), join(job, name));
+  await run('tar', ['-C', join(tree, 'usr'), '-cf', join(job, 'tree.tar'), 'include', 'share', 'lib/gcc']);
+  await copyFile(packageFile('image', 'host', 'apppot-start'), join(bare, 'apppot-start'));
+  await chmod(join(bare, 'apppot-start'), 0o755);
+  const stock = await run('test', ['-x', STOCK], { okCodes: [0, 1] });
+  return {
+    folder,
+    job,
+    tree,
+    image,
+    kernel: runtime.kernel,
+    start: runtime.start,
+    bareStart: join(bare, 'apppot-start'),
+    stock: stock.exitCode === 0 ? STOCK : undefined,
+    columns: wanted.filter((column) => {
+      if (column.startsWith('stock')) return stock.exitCode === 0;
+      return column !== 'ours-2' || (runtime.kernelSmp !== undefined && availableParallelism() > 1);
+    }),
+  };
+}
+
+export async function remove(bench: Bench): Promise<void> {
+  await rm(bench.folder, { recursive: true, force: true });
+}
+
+/** The command line that runs a program in the job folder, one launch with a cold copy-on-write file. */
+export function command(
+  bench: Bench,
+  column: Column,
+  words: readonly string[],
+  options: readonly string[] = [],
+): readonly string[] {
+  const guest = [
+    '--image',
+    bench.image,
+    '--mem',
+    '512M',
+    '--no-stdin',
+    '--quiet',
+    ...options,
+    '--',
+    ...words,
+  ];
+  switch (column) {
+    case 'native':
+      return [...['unshare', '--mount', '--', 'sh', '-c', NATIVE, 'native', bench.tree, bench.job], ...words];
+    case 'stock':
+      return [bench.bareStart, '--kernel', STOCK, ...guest];
+    case 'stock-pinned':
+      return ['taskset', '--cpu-list', '0', bench.bareStart, '--kernel', STOCK, ...guest];
+    case 'ours':
+      return [bench.start, ...guest];
+    case 'ours-2':
+      return [bench.start, '--cpus', '2', ...guest];
+  }
+}
+
+/** A chroot with the devices of the host, in a mount name space of its own, which takes the mounts away with it. */
+const NATIVE = `set -e
+tree=$1 job=$2
+shift 2
+mount --rbind /dev "$tree/dev"
+mount -t proc proc "$tree/proc" 2>/dev/null || mount --rbind /proc "$tree/proc"
+mount --bind "$job" "$tree/home/user/job"
+exec chroot "$tree" sh -c 'cd /home/user/job && exec "$@"' sh "$@"`;

@@ -1,0 +1,79 @@
+/** What the benchmark compares: columns are ways to run, rows are workloads. */
+export type Column = 'native' | 'stock' | 'stock-pinned' | 'ours' | 'ours-2';
+
+export const COLUMNS: Readonly<Record<Column, string>> = {
+  native: 'native (chroot)',
+  stock: 'stock',
+  'stock-pinned': 'stock, pinned',
+  ours: 'AppPot',
+  'ours-2': 'AppPot, 2 CPUs',
+};
+
+/** A figure to reach: a ratio of two medians of one run. */
+export interface Goal {
+  readonly text: string;
+  /** Numerator and denominator. */
+  readonly ratio: readonly [string, string];
+  readonly atLeast?: number;
+  readonly atMost?: number;
+}
+
+export interface Row {
+  readonly name: string;
+  readonly title: string;
+  readonly unit: 'ms' | 'Gbit/s' | 's';
+  /** Where it is measured: around a whole launch, by inside.sh, by iperf3, or around an image build. */
+  readonly kind: 'launch' | 'inside' | 'network' | 'build' | 'overhead';
+  readonly goal?: Goal;
+}
+
+const faster = (times: number): Goal => ({
+  text: `${times} × faster than stock`,
+  ratio: ['stock', 'ours'],
+  atLeast: times,
+});
+
+const throughput: Goal = { text: '3 × stock (slirp-fullbolt)', ratio: ['ours', 'stock'], atLeast: 3 };
+
+/** All rows, in the order in which a guest runs them. */
+export const ROWS: readonly Row[] = [
+  row('start', 'start-up to power-off, program "true"', 'ms', 'launch', faster(8)),
+  row('find', 'find over /usr, first time', 'ms', 'inside'),
+  row('syscalls', '400,000 system calls (dd bs=1)', 'ms', 'inside', faster(5)),
+  row('fork', '200 × fork and exec of /bin/true', 'ms', 'inside', faster(5)),
+  row('gcc', 'gcc -O2 of a small file × 5', 'ms', 'inside', faster(4.5)),
+  row('python', 'python3 start with 3 modules × 20', 'ms', 'inside', faster(4.5)),
+  row('numeric', 'Gaussian elimination, n = 1200, -O2', 'ms', 'inside', {
+    text: 'at most 1.1 × native',
+    ratio: ['ours', 'native'],
+    atMost: 1.1,
+  }),
+  row('untar-disk', 'untar on the guest’s disk', 'ms', 'inside'),
+  row('untar-job', 'untar in the job folder', 'ms', 'inside'),
+  row('net-up', 'network, guest to host', 'Gbit/s', 'network', throughput),
+  row('net-down', 'network, host to guest', 'Gbit/s', 'network', throughput),
+  row('overhead', '"apppot run true" more than "apppot-start true"', 'ms', 'overhead', {
+    text: 'at most 200 ms',
+    ratio: ['ours', 'limit'],
+    atMost: 1,
+  }),
+  row('build-unshare', 'minimal image, driver unshare', 's', 'build', {
+    text: 'at most 1.5 × bare mmdebstrap',
+    ratio: ['ours', 'native'],
+    atMost: 1.5,
+  }),
+  row('build-uml', 'minimal image, driver uml', 's', 'build', {
+    text: 'at most 6 × bare mmdebstrap',
+    ratio: ['ours', 'native'],
+    atMost: 6,
+  }),
+  row('build-cached', 'the same image again', 's', 'build', {
+    text: 'at most 5 s',
+    ratio: ['ours', 'limit'],
+    atMost: 1,
+  }),
+];
+
+function row(name: string, title: string, unit: Row['unit'], kind: Row['kind'], goal?: Goal): Row {
+  return { name, title, unit, kind, ...(goal === undefined ? {} : { goal }) };
+}
