@@ -1,7 +1,9 @@
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { CommandContext } from '../context.ts';
 import { buildImageCommand } from './build-image.ts';
+import { cacheCommand } from './cache.ts';
 import { cleanCommand } from './clean.ts';
+import { doctorCommand } from './doctor.ts';
 import { execCommand, psCommand, stopCommand } from './guests.ts';
 import { resizeCommand } from './resize.ts';
 import { runCommand } from './run.ts';
@@ -24,4 +26,6 @@ export const COMMANDS: readonly DefineCommand[] = [
   stopCommand,
   sessionsCommand,
   cleanCommand,
+  cacheCommand,
+  doctorCommand,
 ];
