@@ -117,6 +117,7 @@ const SIGNAL_NUMBERS: Readonly<Record<string, number>> = {
 /** Variables of this process that other programs may see; everything else has to be given. */
 const PASSED_ON = [
   'PATH HOME USER LOGNAME TMPDIR XDG_CACHE_HOME XDG_CONFIG_HOME XDG_STATE_HOME XDG_RUNTIME_DIR',
+  'SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS',
   'http_proxy https_proxy ftp_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY NO_PROXY',
 ]
   .join(' ')

@@ -7,7 +7,8 @@ import { run } from '../../src/process/run.ts';
 
 test('the packed program works after npm install -g', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'apppot test '));
-  const env = { npm_config_update_notifier: 'false' };
+  // npm's own settings (registry, certificates) may come by environment.
+  const env = { ...process.env, npm_config_update_notifier: 'false', npm_config_fetch_retries: '1' };
   const { stdout } = await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
     cwd: packageFile(),
     env,
