@@ -12,6 +12,7 @@
 #include "modular.h"
 #include "sms.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,6 +278,9 @@ int main(int count, char **words)
 		usage(stderr);
 		return 2;
 	}
+	/* Rows come and go: memory that was had once is kept, since every page asked for anew costs a page fault. */
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	mallopt(M_TOP_PAD, 16 << 20);
 	file = strcmp(name, "-") ? fopen(name, "r") : stdin;
 	if (!file)
 		fail(1, "%s: cannot be opened", name);
