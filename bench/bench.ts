@@ -7,11 +7,11 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cacheFolder, packageFile } from '../src/config/paths.ts';
-import { run } from '../src/process/run.ts';
 import { measureBuilds } from './builds.ts';
 import { prepare, remove, type Bench } from './columns.ts';
 import { describeMachine, kernelVersions } from './machine.ts';
 import { measureLaunches, measureNetwork, measureOverhead } from './measure.ts';
+import { start } from './processes.ts';
 import { COLUMNS, ROWS, type Column } from './rows.ts';
 import { judge, markdown, median, type Measurements } from './table.ts';
 
@@ -74,7 +74,7 @@ async function defaultImage(): Promise<string> {
     '--force',
   ];
   const cli = packageFile('dist', 'src', 'cli', 'main.js');
-  await run(process.execPath, [cli, 'build-image', ...words, '-o', image]);
+  await start([process.execPath, cli, 'build-image', ...words, '-o', image]);
   return image;
 }
 

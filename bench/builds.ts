@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { packageFile } from '../src/config/paths.ts';
-import { run } from '../src/process/run.ts';
+import { start } from './processes.ts';
 import { add, type Measurements } from './table.ts';
 
 /** Seconds that a program takes. */
-async function seconds(file: string, args: readonly string[], cwd: string): Promise<number> {
+async function seconds(words: readonly string[], cwd: string): Promise<number> {
   const started = performance.now();
-  await run(file, args, { cwd });
+  await start(words, { cwd });
   return (performance.now() - started) / 1000;
 }
 
@@ -20,15 +20,18 @@ export async function measureBuilds(rows: ReadonlySet<string>, all: Measurements
   const folder = await mkdtemp(join(tmpdir(), 'apppot-bench-build-'));
   const cli = packageFile('dist', 'src', 'cli', 'main.js');
   const build = (...words: string[]): Promise<number> =>
-    seconds(process.execPath, [cli, 'build-image', '--force', ...words], folder);
+    seconds([process.execPath, cli, 'build-image', '--force', ...words], folder);
   try {
-    const plan = await run(process.execPath, [cli, 'build-image', '--dry-run', '--json'], { cwd: folder });
+    const plan = await start([process.execPath, cli, 'build-image', '--dry-run', '--json'], { cwd: folder });
     const { codename, packages } = JSON.parse(plan.stdout) as { codename: string; packages: string[] };
-    const bare = await seconds(
+    const words = [
       'mmdebstrap',
-      ['--variant=minbase', `--include=${packages.join(',')}`, codename, join(folder, 'bare.tar')],
-      folder,
-    );
+      '--variant=minbase',
+      `--include=${packages.join(',')}`,
+      codename,
+      'bare.tar',
+    ];
+    const bare = await seconds(words, folder);
     for (const row of wanted) {
       if (row === 'build-cached') {
         await build('-o', 'cached.img');

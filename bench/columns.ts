@@ -2,8 +2,8 @@ import { chmod, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageFile } from '../src/config/paths.ts';
-import { run } from '../src/process/run.ts';
 import { findRuntime } from '../src/runtime/find.ts';
+import { start } from './processes.ts';
 import type { Column } from './rows.ts';
 
 /** What the columns start, prepared once. */
@@ -37,14 +37,14 @@ export async function prepare(image: string, wanted: readonly Column[]): Promise
     string,
   ];
   for (const path of [job, tree, bare]) await mkdir(path);
-  await run('debugfs', ['-R', `rdump / ${tree}`, image]);
+  await start(['debugfs', '-R', `rdump / ${tree}`, image]);
   await mkdir(join(tree, 'home/user/job'), { recursive: true });
   for (const name of ['inside.sh', 'gauss.c', 'small.c'])
     await copyFile(packageFile('bench', name), join(job, name));
-  await run('tar', ['-C', join(tree, 'usr'), '-cf', join(job, 'tree.tar'), 'include', 'share', 'lib/gcc']);
+  await start(['tar', '-C', join(tree, 'usr'), '-cf', join(job, 'tree.tar'), 'include', 'share', 'lib/gcc']);
   await copyFile(packageFile('image', 'host', 'apppot-start'), join(bare, 'apppot-start'));
   await chmod(join(bare, 'apppot-start'), 0o755);
-  const stock = await run('test', ['-x', STOCK], { okCodes: [0, 1] });
+  const stock = await start(['test', '-x', STOCK], { okCodes: [0, 1] });
   return {
     folder,
     job,

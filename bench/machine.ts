@@ -1,6 +1,6 @@
 import { cpus, release, totalmem } from 'node:os';
 import { readFile } from 'node:fs/promises';
-import { run } from '../src/process/run.ts';
+import { start } from './processes.ts';
 
 /** One line about this machine. */
 export async function describeMachine(): Promise<string> {
@@ -16,7 +16,7 @@ export async function describeMachine(): Promise<string> {
 /** The versions of the kernels that are compared. */
 export async function kernelVersions(ours: string, stock: string | undefined): Promise<string> {
   const version = async (kernel: string): Promise<string> =>
-    (await run(kernel, ['--version'])).stdout.trim() || '?';
+    (await start([kernel, '--version'])).stdout.trim() || '?';
   const other = stock === undefined ? 'not installed' : await version(stock);
   return `AppPot ${await version(ours)}; stock ${other}`;
 }

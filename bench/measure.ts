@@ -2,14 +2,15 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { packageFile } from '../src/config/paths.ts';
-import { run, type RunResult } from '../src/process/run.ts';
+import type { RunResult } from '../src/process/run.ts';
 import { command, type Bench } from './columns.ts';
+import { start } from './processes.ts';
 import { ROWS, type Column } from './rows.ts';
 import { add, type Measurements } from './table.ts';
 
 async function timed(words: readonly string[], cwd: string): Promise<RunResult & { ms: number }> {
   const started = performance.now();
-  const result = await run(words[0] ?? '', words.slice(1), { cwd });
+  const result = await start(words, { cwd });
   return { ...result, ms: performance.now() - started };
 }
 
@@ -63,7 +64,7 @@ export async function measureNetwork(
     if (!rows.has(row)) continue;
     const port = await freePort();
     const abort = new AbortController();
-    const server = run('iperf3', ['--server', '--bind', '127.0.0.1', '--port', String(port)], {
+    const server = start(['iperf3', '--server', '--bind', '127.0.0.1', '--port', String(port)], {
       signal: abort.signal,
     }).catch(() => undefined);
     // Both slirps show the host's loopback at 10.0.2.2.

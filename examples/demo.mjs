@@ -5,7 +5,7 @@
  *
  * Exit codes: 0 all results agree, 1 something failed or differs.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import {
   copyFileSync,
   mkdirSync,
@@ -33,25 +33,37 @@ function heading(text) {
   console.log(`\n== ${text}`);
 }
 
-/** Runs a program on our own terminal; its failure is ours. */
-function show(file, args, options = {}) {
-  const { status, error } = spawnSync(file, args, { stdio: ['ignore', 'inherit', 'inherit'], ...options });
-  if (error) throw error;
-  if (status !== 0) throw new Error(`${[file, ...args].join(' ')} ended with code ${status}`);
+/** Runs a program to its end. An interruption reaches it too, and then us: the work folder goes away. */
+function execute(file, args, options) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, options);
+    const output = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'])
+      child[name]?.setEncoding('utf8').on('data', (text) => (output[name] += text));
+    const pass = (signal) => child.kill(signal);
+    for (const signal of SIGNALS) process.on(signal, pass);
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      for (const name of SIGNALS) process.off(name, pass);
+      const end = signal === null ? `ended with code ${code}` : `was ended by ${signal}`;
+      if (code === 0) resolve(output);
+      else reject(new Error(`${[file, ...args].join(' ')} ${end}${output.stderr && `:\n${output.stderr}`}`));
+    });
+  });
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
+/** Runs one of our commands on our own terminal; its failure is ours. */
+async function show(...args) {
+  await execute(process.execPath, [cli, ...args], { stdio: ['ignore', 'inherit', 'inherit'] });
 }
 
 /** Runs a program in the work folder and returns what it wrote, and how long it took from outside. */
-function capture(file, args) {
+async function capture(file, args) {
   const started = performance.now();
-  const { status, error, stdout, stderr } = spawnSync(file, args, {
-    cwd: work,
-    encoding: 'utf8',
-    maxBuffer: 64 * 1024 * 1024,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  if (error) throw error;
-  if (status !== 0) throw new Error(`${[file, ...args].join(' ')} ended with code ${status}:\n${stderr}`);
-  return { stdout, stderr, seconds: (performance.now() - started) / 1000 };
+  const output = await execute(file, args, { cwd: work, stdio: ['ignore', 'pipe', 'pipe'] });
+  return { ...output, seconds: (performance.now() - started) / 1000 };
 }
 
 /** A program of the work folder, natively or in the guest. */
@@ -64,11 +76,11 @@ function start(where, words) {
 const number = (text, pattern) => Number(pattern.exec(text)?.[1] ?? Number.NaN);
 
 /** One matrix: both programs, and whether all ranks agree. */
-function compare(name, file, expected) {
-  const native = start('native', ['native/rheinfall', file]);
-  const guest = start('guest', ['guest/rheinfall', file]);
+async function compare(name, file, expected) {
+  const native = await start('native', ['native/rheinfall', file]);
+  const guest = await start('guest', ['guest/rheinfall', file]);
   // The second method needs the dense matrix, so it judges the small one only.
-  const second = name === 'small' ? start('native', ['native/bareiss', file]).stdout : '';
+  const second = name === 'small' ? (await start('native', ['native/bareiss', file])).stdout : '';
   const ranks = {
     native: number(native.stdout, /^rank (\d+)$/m),
     guest: number(guest.stdout, /^rank (\d+)$/m),
@@ -92,31 +104,31 @@ function compare(name, file, expected) {
   return agrees;
 }
 
-function main() {
+async function main() {
   heading('The runtime: a kernel that is a program, and its supervisor');
-  show(process.execPath, [cli, 'runtime', 'build']);
+  await show('runtime', 'build');
 
   heading('The image: Debian with a C compiler');
   mkdirSync(cache, { recursive: true });
   // --force: a demo image of an earlier run is ours to replace.
-  show(process.execPath, [cli, 'build-image', '--packages', 'quickstart', '--force', '-o', image]);
+  await show('build-image', '--packages', 'quickstart', '--force', '-o', image);
 
   heading('The program: compiled here, and in the guest');
   const source = join(project, 'examples', 'rheinfall');
   for (const name of readdirSync(source)) copyFileSync(join(source, name), join(work, name));
   for (const where of ['native', 'guest']) {
     mkdirSync(join(work, where));
-    const { seconds } = start(where, ['make', `OUT=${where}`]);
+    const { seconds } = await start(where, ['make', `OUT=${where}`]);
     console.log(`${where}: make took ${seconds.toFixed(2)} s`);
   }
 
   heading('The rank of two sparse matrices');
   const expected = number(readFileSync(join(work, 'small.rank'), 'utf8'), /^(\d+)$/m);
-  const generated = start('native', ['native/generate', ...LARGE]);
+  const generated = await start('native', ['native/generate', ...LARGE]);
   writeFileSync(join(work, 'large.sms'), generated.stdout);
   const agree = [
-    compare('small', 'small.sms', expected),
-    compare('large', 'large.sms', number(generated.stderr, /^rank (\d+)$/m)),
+    await compare('small', 'small.sms', expected),
+    await compare('large', 'large.sms', number(generated.stderr, /^rank (\d+)$/m)),
   ];
   if (agree.includes(false)) throw new Error('the results differ');
   console.log('\nVerified: native program, guest, known rank and second method agree.');
@@ -124,7 +136,7 @@ function main() {
 }
 
 try {
-  main();
+  await main();
 } catch (error) {
   console.error(`demo: ${error.message}`);
   process.exitCode = 1;
