@@ -379,92 +379,6 @@ static void judge(void)
 	console_diagnose(job.session->stage >= UP);
 }
 
-static void kernel_words(struct kernel *kernel)
-{
-	const struct options *options = job.options;
-
-	strings_addf(&kernel->args, "mem=%s", options->mem);
-	strings_add(&kernel->args, disk_argument(options, kernel));
-	strings_addf(&kernel->args, "ubd1r=/proc/self/fd/%d", kernel_inherits(kernel, job.disk.fd));
-	if (options->scratch)
-		strings_add(&kernel->args, scratch_argument(options, kernel));
-	strings_add(&kernel->args, "root=/dev/ubda");
-	strings_add(&kernel->args, "rw");
-	strings_add(&kernel->args, "rootfstype=ext4");
-	strings_add(&kernel->args, "init=/usr/lib/apppot/apppot-init");
-	strings_add(&kernel->args, "quiet");
-	strings_add(&kernel->args, "panic=-1");
-	/* Unknown words are harmless: an older kernel hands them to its first process. */
-	strings_add(&kernel->args, "seccomp=auto");
-	if (options->cpus > 1)
-		strings_addf(&kernel->args, "ncpus=%d", options->cpus);
-	strings_add(&kernel->args, "uml_dir=.");
-	strings_add(&kernel->args, "umid=guest");
-	strings_add(&kernel->args, "con=null");
-	strings_add(&kernel->args, "ssl=null");
-	for (size_t i = 0; i < options->kernel_args.count; i++)
-		strings_add(&kernel->args, options->kernel_args.item[i]);
-}
-
-static int open_folder(const char *path, const char *code, const char *what)
-{
-	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		die(code, NULL, "cannot open the %s %s: %s", what, path, strerror(errno));
-	return fd;
-}
-
-static int open_job_folder(const struct options *options, struct kernel *kernel)
-{
-	int fd;
-
-	if (!options->job_folder)
-		return -1;
-	fd = kernel_opens(kernel, open_folder(options->job_folder, "job-folder", "job folder"), false);
-	/* An older kernel is told by the guest which folder to mount, and cannot be held to it. */
-	if (!options->legacy_kernel)
-		strings_addf(&kernel->args, "hostfs=/proc/self/fd/%d", fd);
-	return fd;
-}
-
-static void open_binds(const struct options *options, struct kernel *kernel)
-{
-	for (size_t i = 0; i < options->bind_count; i++) {
-		const struct bind *bind = &options->binds[i];
-		int fd = kernel_opens(kernel, open_folder(bind->source, "bind", "folder of --bind"),
-				      bind->read_only);
-
-		strings_addf(&kernel->args, "hostfs_bind=b%zu:%s=/proc/self/fd/%d", i,
-			     bind->read_only ? "ro" : "rw", fd);
-	}
-}
-
-static void open_network(const struct options *options, struct kernel *kernel)
-{
-	struct network network = { .host_loopback = options->host_loopback };
-
-	if (!options->network)
-		return;
-	for (size_t i = 0; i < options->forwards.count; i++) {
-		unsigned int host, guest;
-
-		if (sscanf(options->forwards.item[i], "%u:%u", &host, &guest) != 2 || host > 65535 ||
-		    guest > 65535)
-			die("usage", NULL, "-p takes HOST:GUEST port numbers, not \"%s\"",
-			    options->forwards.item[i]);
-		network.forwards = realloc(network.forwards,
-					   (i + 1) * sizeof(*network.forwards));
-		if (!network.forwards)
-			die("launch", NULL, "out of memory");
-		network.forwards[network.forward_count++] = (struct forward){ host, guest };
-	}
-	strings_addf(&kernel->args, "vec0:transport=fd,fd=%d,depth=128,mtu=%d",
-		     kernel_inherits(kernel, network_start(&network)), GUEST_MTU);
-	if (options->legacy_slirp)
-		strings_addf(&kernel->args, "eth0=slirp,,%s", options->legacy_slirp);
-}
-
 static void open_lines(struct kernel *kernel, int theirs[LINES * SLOTS + 2])
 {
 	int pair[2];
@@ -478,14 +392,6 @@ static void open_lines(struct kernel *kernel, int theirs[LINES * SLOTS + 2])
 	socket_pair(SOCK_STREAM, 0, pair);
 	job.output = pair[0];
 	kernel->output = theirs[LINES * SLOTS + 1] = pair[1];
-}
-
-/* The kernel starts in another folder; what is not there is said when it starts. */
-static const char *absolute(const char *path)
-{
-	char *real = realpath(path, NULL);
-
-	return real ? real : path;
 }
 
 static void open_everything(const struct options *options, struct kernel *kernel)
@@ -502,14 +408,16 @@ static void open_everything(const struct options *options, struct kernel *kernel
 		session->fds[fd] = fd;
 	spec_write(options, session->kinds, job_folder, false, &spec, &length);
 	job.disk = job_disk_make(spec, length);
-	kernel_words(kernel);
+	kernel_words(options, kernel, job.disk.fd);
 	open_binds(options, kernel);
 	open_network(options, kernel);
 }
 
 int run_job(struct options *options)
 {
-	struct kernel kernel = { .path = absolute(options->kernel) };
+	/* The kernel starts in another folder; what is not there is said when it starts. */
+	char *real = realpath(options->kernel, NULL);
+	struct kernel kernel = { .path = real ? real : options->kernel };
 	int theirs[LINES * SLOTS + 2];
 	int signals;
 	int code;

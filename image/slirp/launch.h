@@ -181,6 +181,13 @@ void kernel_kill(pid_t kernel);
 /* Restricts the calling process, for good. False where the host cannot. */
 bool confine_kernel(const struct kernel *kernel);
 
+/* --- plan.c: words and descriptors for the kernel -------------------------- */
+void kernel_words(const struct options *options, struct kernel *kernel, int job_disk);
+/* Returns the descriptor, -1 without a job folder. */
+int open_job_folder(const struct options *options, struct kernel *kernel);
+void open_binds(const struct options *options, struct kernel *kernel);
+void open_network(const struct options *options, struct kernel *kernel);
+
 /* --- plain.c ------------------------------------------------------------ */
 /* A kernel without a job: for build-image. Returns the exit code. */
 int run_plain(const struct options *options);
