@@ -394,6 +394,14 @@ static void open_lines(struct kernel *kernel, int theirs[LINES * SLOTS + 2])
 	kernel->output = theirs[LINES * SLOTS + 1] = pair[1];
 }
 
+/* The kernel starts in another folder; what is not there is said when it starts. */
+static const char *absolute(const char *path)
+{
+	char *real = realpath(path, NULL);
+
+	return real ? real : path;
+}
+
 static void open_everything(const struct options *options, struct kernel *kernel)
 {
 	struct session *session = job.session;
@@ -415,9 +423,7 @@ static void open_everything(const struct options *options, struct kernel *kernel
 
 int run_job(struct options *options)
 {
-	/* The kernel starts in another folder; what is not there is said when it starts. */
-	char *real = realpath(options->kernel, NULL);
-	struct kernel kernel = { .path = real ? real : options->kernel };
+	struct kernel kernel = { .path = absolute(options->kernel) };
 	int theirs[LINES * SLOTS + 2];
 	int signals;
 	int code;
