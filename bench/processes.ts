@@ -9,5 +9,7 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
 /** Runs a program that ends when the benchmark is interrupted, so that its folder can be removed. */
 export async function start(words: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const [file = '', ...args] = words;
-  return run(file, args, { ...options, signal: options.signal ?? abort.signal });
+  // A runtime that the environment names is the one to measure, through all commands.
+  const env = { APPPOT_RUNTIME: process.env['APPPOT_RUNTIME'], ...options.env };
+  return run(file, args, { ...options, env, signal: options.signal ?? abort.signal });
 }
