@@ -360,9 +360,6 @@ static void judge(void)
 		/* Killed after the grace that a signal started: the signal is the reason. */
 		if (job.first_signal && outcome.signal == SIGKILL)
 			outcome.signal = job.first_signal;
-		else if (outcome.oom_kills && outcome.signal == SIGKILL)
-			say("the guest ran out of memory (%s) and killed the job; give it more with --mem",
-			    job.options->mem);
 		return;
 	}
 	if (job.first_signal) {

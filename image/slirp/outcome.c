@@ -125,6 +125,9 @@ int outcome_finish(void)
 		say("%s", outcome.message);
 		if (outcome.hint)
 			say("hint: %s", outcome.hint);
+	} else if (outcome.oom_kills && code) {
+		say("the guest ran out of memory and ended %ld of its processes", outcome.oom_kills);
+		say("hint: Give it more with --mem.");
 	}
 	return code;
 }
