@@ -1,5 +1,5 @@
 import { packageFile } from '../config/paths.ts';
-import { runAttached } from '../process/run.ts';
+import { runAttached } from '../process/attached.ts';
 
 /** The parts that a launch needs; `src/runtime` finds them. */
 export interface LaunchParts {

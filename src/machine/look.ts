@@ -1,5 +1,5 @@
 import { readlink } from 'node:fs/promises';
-import { runAttached } from '../process/run.ts';
+import { runAttached } from '../process/attached.ts';
 import { findGuest } from './guests.ts';
 
 /**

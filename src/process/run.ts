@@ -72,48 +72,6 @@ export async function run(
   return { stdout: asText(result.stdout), stderr: asText(result.stderr), exitCode };
 }
 
-/**
- * Starts a program on this process' own terminal and streams, and waits for it. Signals that reach this
- * process are for the child: it shares the process group, or gets them passed on.
- *
- * @returns exit code as a shell would report it (128+N for signal N)
- * @throws ApppotError `missing-tool` when the program cannot be started
- */
-export async function runAttached(
-  file: string,
-  args: readonly string[],
-  options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string | undefined>> } = {},
-): Promise<number> {
-  const child = execa(file, [...args], {
-    stdio: 'inherit',
-    reject: false,
-    extendEnv: false,
-    env: definedOnly(options.env ?? process.env),
-    cleanup: false,
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-  });
-  const passOn = (name: NodeJS.Signals): void => void child.kill(name);
-  const signals: NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
-  for (const name of signals) process.on(name, passOn);
-  const result = await child;
-  for (const name of signals) process.off(name, passOn);
-  if (result.exitCode !== undefined) return result.exitCode;
-  if (result.signal !== undefined) return 128 + (SIGNAL_NUMBERS[result.signal] ?? 0);
-  throw failure(file, args, options, result as unknown as ExecaError);
-}
-
-const SIGNAL_NUMBERS: Readonly<Record<string, number>> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGKILL: 9,
-  SIGUSR1: 10,
-  SIGSEGV: 11,
-  SIGUSR2: 12,
-  SIGPIPE: 13,
-  SIGTERM: 15,
-};
-
 /** Variables of this process that other programs may see; everything else has to be given. */
 const PASSED_ON = [
   'PATH HOME USER LOGNAME TMPDIR XDG_CACHE_HOME XDG_CONFIG_HOME XDG_STATE_HOME XDG_RUNTIME_DIR',
