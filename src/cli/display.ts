@@ -1,5 +1,5 @@
 /** The only module that prints. Results go to standard output; progress, notes and errors to standard error. */
-import { Listr, type ListrTaskWrapper, type ListrRenderer } from 'listr2';
+import type { ListrTaskWrapper, ListrRenderer } from 'listr2';
 import { ApppotError } from '../errors.ts';
 import type { Progress, Step } from '../progress.ts';
 
@@ -92,6 +92,8 @@ export class Display {
 async function liveStep<T>(title: string, work: (step: Step) => Promise<T>): Promise<T> {
   const started = performance.now();
   let value: { readonly result: T } | undefined;
+  // Loaded here: most commands have no step, and a launch must not wait for it.
+  const { Listr } = await import('listr2');
   const list = new Listr<unknown, 'default', 'simple'>(
     [
       {
