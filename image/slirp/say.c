@@ -41,16 +41,24 @@ void *xcalloc(size_t count, size_t size)
 	return memory;
 }
 
+static char *format_text(const char *format, va_list args)
+{
+	char *text;
+
+	if (vasprintf(&text, format, args) < 0) {
+		say("out of memory");
+		_exit(EXIT_LAUNCHER);
+	}
+	return text;
+}
+
 char *xasprintf(const char *format, ...)
 {
 	va_list args;
 	char *text;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0) {
-		say("out of memory");
-		_exit(EXIT_LAUNCHER);
-	}
+	text = format_text(format, args);
 	va_end(args);
 	return text;
 }
@@ -69,15 +77,10 @@ void strings_add(struct strings *list, const char *text)
 void strings_addf(struct strings *list, const char *format, ...)
 {
 	va_list args;
-	char *text;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0) {
-		say("out of memory");
-		_exit(EXIT_LAUNCHER);
-	}
+	strings_add(list, format_text(format, args));
 	va_end(args);
-	strings_add(list, text);
 }
 
 int64_t now_ns(void)

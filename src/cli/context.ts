@@ -45,3 +45,6 @@ export function createContext(): OwnedContext {
   };
   return context;
 }
+
+/** Makes one command. Must be cheap: libraries are imported inside the action. */
+export type DefineCommand = (context: CommandContext) => CommandUnknownOpts;

@@ -1,7 +1,7 @@
 import { Command } from '@commander-js/extra-typings';
 import { ApppotError } from '../../errors.ts';
 import { humanBytes, table } from '../table.ts';
-import type { DefineCommand } from './index.ts';
+import type { DefineCommand } from '../context.ts';
 
 const HELP = `
 Examples:

@@ -1,6 +1,6 @@
 import { Command } from '@commander-js/extra-typings';
 import { ApppotError } from '../../errors.ts';
-import type { DefineCommand } from './index.ts';
+import type { DefineCommand } from '../context.ts';
 
 const HELP = `
 A launch that failed, or was killed, leaves its run folder with the console log. Folders

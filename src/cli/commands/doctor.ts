@@ -1,5 +1,5 @@
 import { Command } from '@commander-js/extra-typings';
-import type { DefineCommand } from './index.ts';
+import type { DefineCommand } from '../context.ts';
 
 const HELP = `
 Looks only, changes nothing.

@@ -1,6 +1,6 @@
 import { Command } from '@commander-js/extra-typings';
 import { table } from '../table.ts';
-import type { DefineCommand } from './index.ts';
+import type { DefineCommand } from '../context.ts';
 
 /** `apppot ps`: the guests of this user on this machine. */
 export const psCommand: DefineCommand = (context) =>

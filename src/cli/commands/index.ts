@@ -1,5 +1,4 @@
-import type { CommandUnknownOpts } from '@commander-js/extra-typings';
-import type { CommandContext } from '../context.ts';
+import type { DefineCommand } from '../context.ts';
 import { buildImageCommand } from './build-image.ts';
 import { cacheCommand } from './cache.ts';
 import { cleanCommand } from './clean.ts';
@@ -10,9 +9,6 @@ import { runCommand } from './run.ts';
 import { runtimeCommand } from './runtime.ts';
 import { sessionsCommand } from './sessions.ts';
 import { shellCommand } from './shell.ts';
-
-/** Makes one command. Must be cheap: libraries are imported inside the action. */
-export type DefineCommand = (context: CommandContext) => CommandUnknownOpts;
 
 /** All commands, in the order of the help text. */
 export const COMMANDS: readonly DefineCommand[] = [

@@ -1,6 +1,6 @@
 import { Command } from '@commander-js/extra-typings';
 import { addLaunchOptions, rawWords } from '../launch-options.ts';
-import type { DefineCommand } from './index.ts';
+import type { DefineCommand } from '../context.ts';
 
 const HELP = `
 The program runs in the current folder, which the guest sees as /home/user/job. Its

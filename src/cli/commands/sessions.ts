@@ -1,6 +1,6 @@
 import { Command } from '@commander-js/extra-typings';
 import { humanBytes, table } from '../table.ts';
-import type { DefineCommand } from './index.ts';
+import type { DefineCommand } from '../context.ts';
 
 /** `apppot sessions list|rm`. */
 export const sessionsCommand: DefineCommand = (context) => {

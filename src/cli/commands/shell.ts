@@ -1,7 +1,7 @@
 import { Command } from '@commander-js/extra-typings';
 import { loadSettings } from '../../config/load.ts';
 import { addLaunchOptions } from '../launch-options.ts';
-import type { DefineCommand } from './index.ts';
+import type { DefineCommand } from '../context.ts';
 
 const HELP = `
 The shell runs in screen, as you, with root by sudo; "exit" switches the guest off.
