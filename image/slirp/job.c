@@ -35,6 +35,7 @@ static struct job {
 	int64_t time_limit, boot_limit, kill_at, abandon_at;
 	int first_signal, last_signal;
 	int64_t last_signal_at;
+	uint64_t early_signals;	/* for a job of whose start we have not heard yet, one bit each */
 	bool timed_out;
 	int kernel_signal;	/* that ended the kernel, when it was not ours */
 	bool killed;		/* by us */
@@ -50,6 +51,10 @@ static void guest_up(struct session *session)
 
 static void job_started(struct session *session)
 {
+	for (int signal = 1; signal < 64; signal++)
+		if (job.early_signals & 1ULL << signal)
+			session_say(session, "signal %d", signal);
+	job.early_signals = 0;
 	job.job_started = now_ns();
 	outcome.boot_ns = job.job_started - job.started;
 	if (job.options->time_s)
@@ -140,12 +145,27 @@ static void end_guest(void)
 	}
 }
 
-static void ask_to_end(int signal)
+/*
+ * The job may run, and have shown something, before the word of its start has come:
+ * then it gets the signal a moment later, and its grace. False before that.
+ */
+static bool pass_signal(int signal)
 {
 	if (job.session->stage == RUNNING)
 		session_say(job.session, "signal %d", signal);
+	else if (job.session->stage == UP)
+		job.early_signals |= 1ULL << signal;
+	else
+		return false;
+	return true;
+}
+
+static void ask_to_end(int signal)
+{
+	bool passed = pass_signal(signal);
+
 	if (!job.kill_at && !job.abandon_at)
-		job.kill_at = now_ns() + (job.session->stage == RUNNING ? job.options->grace_s * SECOND : 0);
+		job.kill_at = now_ns() + (passed ? job.options->grace_s * SECOND : 0);
 }
 
 static void on_signal(int signal)
@@ -171,8 +191,7 @@ static void on_signal(int signal)
 	job.last_signal_at = now;
 	if (signal == SIGUSR1 || signal == SIGUSR2 || signal == SIGQUIT) {
 		/* The job's own business (checkpoint, dump): no end is asked for. */
-		if (job.session->stage == RUNNING)
-			session_say(job.session, "signal %d", signal);
+		pass_signal(signal);
 		return;
 	}
 	if (!job.first_signal)
@@ -321,6 +340,8 @@ static void supervise(int signals)
 	while (waitpid(job.kernel, &status, WNOHANG) == 0) {
 		if (poll(wait, fill_waits(wait), until_next_limit()) < 0 && errno != EINTR)
 			break;
+		/* First how far the job is: what a signal means depends on it. */
+		session_read(job.session, &job_events);
 		read_signals(signals);
 		for (int i = WAIT_CONSOLE; i <= WAIT_OUTPUT; i++)
 			if (wait[i].fd >= 0 && wait[i].revents && !copy_console(wait[i].fd))
