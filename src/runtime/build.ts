@@ -1,5 +1,5 @@
 /** Builds a runtime: fetches the sources, runs the build scripts, and puts the result in place in one step. */
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheFolder } from '../config/paths.ts';
 import { findMirrors, proxyEnvironment } from '../config/mirrors.ts';
@@ -78,8 +78,11 @@ async function lockedBuild(options: BuildOptions, inputs: string, key: string): 
   const { progress, signal } = options;
   const base = runtimesFolder();
   const workParent = workBase(base);
-  await removeLeftovers(base);
-  const work = await mkdtemp(join(workParent, workParent === base ? TEMPORARY : 'apppot-runtime-'));
+  await removeLeftovers(base, TEMPORARY);
+  // Elsewhere other caches' builds may be at work: the name tells whose folder it is.
+  const prefix = workParent === base ? TEMPORARY : `apppot-runtime-${textDigest(base)}-`;
+  if (workParent !== base) await removeLeftovers(workParent, prefix);
+  const work = await mkdtemp(join(workParent, prefix));
   try {
     const { kernel, library } = await progress.step('Fetch sources', async (step) => {
       const apt = await startApt(options, join(work, 'apt'));
@@ -139,10 +142,12 @@ async function replaceFolder(from: string, to: string): Promise<void> {
 }
 
 /** Removes what killed builds left. Called while the lock is held, so nobody works there. */
-async function removeLeftovers(folder: string): Promise<void> {
+async function removeLeftovers(folder: string, prefix: string): Promise<void> {
   for (const name of await readdir(folder)) {
-    if (name.startsWith(TEMPORARY)) {
-      await rm(join(folder, name), { recursive: true, force: true, maxRetries: 2 });
-    }
+    if (!name.startsWith(prefix)) continue;
+    const path = join(folder, name);
+    // In a folder like /tmp anybody may have made one of that name.
+    if ((await lstat(path)).uid !== process.getuid?.()) continue;
+    await rm(path, { recursive: true, force: true, maxRetries: 2 });
   }
 }
