@@ -6,6 +6,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { guestParts, launch, newFolder, readOutcome, start } from '../helpers/guest.ts';
+import { requireOrSkip } from '../helpers/require.ts';
 
 /** A server on the loopback that says who it is. */
 async function server(t: ExecutionContext, text: string): Promise<number> {
@@ -144,4 +145,29 @@ test.serial('2 MB from a server of the host arrive whole', async (t) => {
   const script = `exec 3<>/dev/tcp/10.0.2.2/${port}; wc -c <&3`;
   const ended = await start(t, parts, ['--host-loopback', '--', 'bash', '-c', script]);
   t.is(ended.stdout.toString().trim(), '2000000');
+});
+
+test.serial('apt-get update works in the guest where the host reaches the mirror', async (t) => {
+  const parts = guestParts(t);
+  if (parts === undefined) return;
+  const mirror = await new Promise<boolean>((resolve) => {
+    const socket = connect({ host: 'deb.debian.org', port: 80, timeout: 10_000 });
+    socket
+      .on('connect', () => {
+        resolve(true);
+      })
+      .on('error', () => {
+        resolve(false);
+      });
+    socket
+      .on('timeout', () => {
+        resolve(false);
+      })
+      .on('connect', () => socket.destroy());
+  });
+  if (!requireOrSkip(t, mirror, 'the host does not reach the Debian mirror')) return;
+  const words = ['--', 'sudo', 'apt-get', '-o', 'Acquire::Retries=3', 'update'];
+  const ended = await start(t, parts, words, { limit: 120_000 });
+  t.is(ended.code, 0);
+  t.regex(ended.stdout.toString(), /Reading package lists/);
 });
