@@ -21,6 +21,8 @@ void kernel_words(const struct options *options, struct kernel *kernel, int job_
 	strings_add(&kernel->args, "rootfstype=ext4");
 	strings_add(&kernel->args, "init=/usr/lib/apppot/apppot-init");
 	strings_add(&kernel->args, "quiet");
+	/* Built in for containers in the guest; by itself it would make an idle interface. */
+	strings_add(&kernel->args, "dummy.numdummies=0");
 	strings_add(&kernel->args, "panic=-1");
 	/* Unknown words are harmless: an older kernel hands them to its first process. */
 	strings_add(&kernel->args, "seccomp=auto");
