@@ -7,15 +7,20 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cacheFolder, packageFile } from '../src/config/paths.ts';
+import { ApppotError } from '../src/errors.ts';
 import { measureBuilds } from './builds.ts';
 import { prepare, remove, type Bench } from './columns.ts';
 import { describeMachine, kernelVersions } from './machine.ts';
 import { measureLaunches, measureNetwork, measureOverhead } from './measure.ts';
 import { start } from './processes.ts';
-import { COLUMNS, ROWS, type Column } from './rows.ts';
+import { COLUMNS, ROWS, type Column, type Row } from './rows.ts';
 import { judge, markdown, median, type Measurements } from './table.ts';
 
-const USAGE = `usage: npm run bench -- [--rows NAME,…] [--columns NAME,…] [--rounds N] [--image FILE] [--no-write]
+const USAGE = `usage: npm run bench -- [--rows NAME,…] [--columns NAME,…] [--rounds N] [--builds] [--image FILE]
+                              [--json] [--no-write]
+
+Image builds are measured with --builds, or when --rows names them. --json prints results.json instead of the
+table. The runtime is the built one, or the folder that APPPOT_RUNTIME names.
 
 Rows: ${ROWS.map((row) => row.name).join(' ')}
 Columns: ${Object.keys(COLUMNS).join(' ')}`;
@@ -26,6 +31,7 @@ interface Plan {
   readonly rounds: number;
   readonly image: string | undefined;
   readonly write: boolean;
+  readonly json: boolean;
 }
 
 function choose<Name extends string>(text: string | undefined, known: readonly Name[], what: string): Name[] {
@@ -44,6 +50,8 @@ function readPlan(): Plan | undefined {
       columns: { type: 'string' },
       rounds: { type: 'string', default: '3' },
       image: { type: 'string' },
+      builds: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
       'no-write': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -52,12 +60,14 @@ function readPlan(): Plan | undefined {
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds takes a whole number above 0');
   const columns = choose(values.columns, Object.keys(COLUMNS) as Column[], 'column');
-  const rows = choose(
-    values.rows,
-    ROWS.map((row) => row.name),
-    'row',
+  const names = (rows: readonly Row[]): string[] => rows.map((row) => row.name);
+  const rows = new Set(
+    values.rows === undefined
+      ? names(ROWS.filter((row) => row.kind !== 'build'))
+      : choose(values.rows, names(ROWS), 'row'),
   );
-  return { rows: new Set(rows), columns, rounds, image: values.image, write: !values['no-write'] };
+  if (values.builds) for (const name of names(ROWS.filter((row) => row.kind === 'build'))) rows.add(name);
+  return { rows, columns, rounds, image: values.image, write: !values['no-write'], json: values.json };
 }
 
 /** The image of the tests: the same packages, so that the cache has it already. */
@@ -95,35 +105,29 @@ async function report(all: Measurements, plan: Plan, notes: Readonly<Record<stri
     .join('\n');
   const text = `# Results of the benchmark
 
-Written by \`npm run bench\`; every ratio is of medians of one run (${plan.rounds} interleaved rounds). "stock" is Debian's
-\`linux.uml\` as a user would start it, with the network of \`slirp-fullbolt\`; same image, same first process, same job,
-a cold copy-on-write file for each launch. Milliseconds and seconds: lower is better. For image builds, "native" is
+Written by \`npm run bench\`; every ratio is of medians of one run (interleaved rounds: ${plan.rounds}). "stock" is Debian's
+\`linux.uml\` as a user would start it: unpinned, by \`apppot-start\` alone without our supervisor, with the network of
+\`slirp-fullbolt\`. Same image, same first process, same job, a cold copy-on-write file for each launch; all but start-up,
+network and "apppot run" is timed inside one launch per round. "met" is about the goal's own ratio, in brackets; a busy
+machine (see the load) distorts all of them. Milliseconds and seconds: lower is better. For image builds, "native" is
 the bare \`mmdebstrap\` call with the same packages.
 
 ${facts}
 
 ${markdown(all)}
 `;
-  console.log(text);
-  if (!plan.write) return;
-  await writeFile(packageFile('bench', 'RESULTS.md'), text);
   const rows = ROWS.flatMap((row) => {
     const values = all.get(row.name);
     if (values === undefined) return [];
     const medians = Object.fromEntries(Object.entries(values).map(([name, list]) => [name, median(list)]));
-    return [
-      {
-        name: row.name,
-        title: row.title,
-        unit: row.unit,
-        values,
-        medians,
-        goal: row.goal?.text,
-        ...judge(row, values),
-      },
-    ];
+    const { name, title, unit, goal } = row;
+    return [{ name, title, unit, values, medians, goal: goal?.text, ...judge(row, values) }];
   });
-  await writeFile(packageFile('bench', 'results.json'), `${JSON.stringify({ ...notes, rows }, null, 2)}\n`);
+  const json = JSON.stringify({ ...notes, rounds: plan.rounds, rows }, null, 2);
+  console.log(plan.json ? json : text);
+  if (!plan.write) return;
+  await writeFile(packageFile('bench', 'RESULTS.md'), text);
+  await writeFile(packageFile('bench', 'results.json'), `${json}\n`);
 }
 
 async function main(): Promise<void> {
@@ -133,13 +137,14 @@ async function main(): Promise<void> {
     return;
   }
   if (process.getuid?.() !== 0 && plan.columns.includes('native'))
-    throw new Error('the native column is a chroot, which needs root; or choose others with --columns');
+    throw new ApppotError('permission', 'the native column is a chroot, which needs root', {
+      hint: 'Run it as root, or choose others: --columns stock,stock-pinned,ours,ours-2',
+    });
   const machine = await describeMachine();
   const all: Measurements = new Map();
   const bench = await prepare(plan.image ?? (await defaultImage()), plan.columns);
   try {
     await rounds(bench, plan, all);
-    console.error('image builds');
     await measureBuilds(plan.rows, all);
     const kernels = await kernelVersions(bench.kernel, bench.stock);
     await report(all, plan, { machine, kernels, date: new Date().toISOString().slice(0, 10) });
@@ -152,5 +157,6 @@ try {
   await main();
 } catch (error) {
   console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  if (error instanceof ApppotError && error.hint !== undefined) console.error(`bench: hint: ${error.hint}`);
   process.exitCode = 1;
 }

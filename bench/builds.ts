@@ -17,6 +17,7 @@ async function seconds(words: readonly string[], cwd: string): Promise<number> {
 export async function measureBuilds(rows: ReadonlySet<string>, all: Measurements): Promise<void> {
   const wanted = ['build-unshare', 'build-uml', 'build-cached'].filter((row) => rows.has(row));
   if (wanted.length === 0) return;
+  console.error('image builds');
   const folder = await mkdtemp(join(tmpdir(), 'apppot-bench-build-'));
   const cli = packageFile('dist', 'src', 'cli', 'main.js');
   const build = (...words: string[]): Promise<number> =>

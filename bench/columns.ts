@@ -2,6 +2,7 @@ import { chmod, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageFile } from '../src/config/paths.ts';
+import { ApppotError } from '../src/errors.ts';
 import { findRuntime } from '../src/runtime/find.ts';
 import { start } from './processes.ts';
 import type { Column } from './rows.ts';
@@ -29,7 +30,9 @@ const STOCK = '/usr/bin/linux.uml';
 export async function prepare(image: string, wanted: readonly Column[]): Promise<Bench> {
   const runtime = await findRuntime();
   if (runtime.origin !== 'built')
-    throw new Error('there is no built runtime: run "apppot runtime build" first');
+    throw new ApppotError('runtime-missing', 'there is no built runtime', {
+      hint: 'Build one with "apppot runtime build", or name its folder in APPPOT_RUNTIME.',
+    });
   const folder = await mkdtemp(join(tmpdir(), 'apppot-bench-'));
   const [job, tree, bare] = ['job', 'tree', 'bare'].map((name) => join(folder, name)) as [
     string,
@@ -45,6 +48,8 @@ export async function prepare(image: string, wanted: readonly Column[]): Promise
   await copyFile(packageFile('image', 'host', 'apppot-start'), join(bare, 'apppot-start'));
   await chmod(join(bare, 'apppot-start'), 0o755);
   const stock = await start(['test', '-x', STOCK], { okCodes: [0, 1] });
+  if (stock.exitCode !== 0 && wanted.some((column) => column.startsWith('stock')))
+    console.error(`without ${STOCK} the columns of the stock kernel stay empty: install user-mode-linux`);
   return {
     folder,
     job,

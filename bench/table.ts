@@ -31,22 +31,33 @@ export function judge(row: Row, values: Values): { ratio: number; met: boolean }
 /** The table in Markdown: medians, the ratio that the goal is about, and whether it is met. */
 export function markdown(all: Measurements): string {
   const columns = Object.keys(COLUMNS) as Column[];
-  const head = ['', 'unit', ...columns.map((column) => COLUMNS[column]), 'stock / AppPot', 'goal', 'met'];
+  const head = [
+    '',
+    'unit',
+    ...columns.map((column) => COLUMNS[column]),
+    'stock / AppPot',
+    'AppPot / native',
+    'goal',
+    'met',
+  ];
   const lines = ROWS.flatMap((row) => {
     const values = all.get(row.name);
     if (values === undefined) return [];
     const cells = columns.map((column) => show(values[column]));
-    const times =
-      values.stock === undefined || values.ours === undefined || row.unit === 'Gbit/s'
-        ? '–'
-        : `${(median(values.stock) / median(values.ours)).toFixed(1)} ×`;
     const result = judge(row, values);
     const met = result === undefined ? '–' : `${result.met ? 'yes' : 'no'} (${result.ratio.toFixed(2)})`;
-    return [[row.title, row.unit, ...cells, times, row.goal?.text ?? '–', met]];
+    return [[row.title, row.unit, ...cells, ...ratios(values), row.goal?.text ?? '–', met]];
   });
   return [head, head.map((_, index) => (index < 2 ? '---' : '---:')), ...lines]
     .map((cells) => `| ${cells.join(' | ')} |`)
     .join('\n');
+}
+
+/** Stock against ours and ours against native, as plain quotients of medians; network rows are the other way up. */
+export function ratios(values: Values): [string, string] {
+  const quotient = (top: readonly number[] | undefined, bottom: readonly number[] | undefined): string =>
+    top === undefined || bottom === undefined ? '–' : (median(top) / median(bottom)).toFixed(2);
+  return [quotient(values.stock, values.ours), quotient(values.ours, values.native)];
 }
 
 function show(values: readonly number[] | undefined): string {
