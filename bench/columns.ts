@@ -1,4 +1,4 @@
-import { chmod, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageFile } from '../src/config/paths.ts';
@@ -18,8 +18,6 @@ export interface Bench {
   readonly image: string;
   readonly kernel: string;
   readonly start: string;
-  /** apppot-start alone, without a supervisor beside it: Debian's kernel as a user would start it. */
-  readonly bareStart: string;
   readonly stock: string | undefined;
   readonly columns: readonly Column[];
 }
@@ -34,19 +32,13 @@ export async function prepare(image: string, wanted: readonly Column[]): Promise
       hint: 'Build one with "apppot runtime build", or name its folder in APPPOT_RUNTIME.',
     });
   const folder = await mkdtemp(join(tmpdir(), 'apppot-bench-'));
-  const [job, tree, bare] = ['job', 'tree', 'bare'].map((name) => join(folder, name)) as [
-    string,
-    string,
-    string,
-  ];
-  for (const path of [job, tree, bare]) await mkdir(path);
+  const [job, tree] = [join(folder, 'job'), join(folder, 'tree')];
+  for (const path of [job, tree]) await mkdir(path);
   await start(['debugfs', '-R', `rdump / ${tree}`, image]);
   await mkdir(join(tree, 'home/user/job'), { recursive: true });
   for (const name of ['inside.sh', 'gauss.c', 'small.c'])
     await copyFile(packageFile('bench', name), join(job, name));
   await start(['tar', '-C', join(tree, 'usr'), '-cf', join(job, 'tree.tar'), 'include', 'share', 'lib/gcc']);
-  await copyFile(packageFile('image', 'host', 'apppot-start'), join(bare, 'apppot-start'));
-  await chmod(join(bare, 'apppot-start'), 0o755);
   const stock = await start(['test', '-x', STOCK], { okCodes: [0, 1] });
   if (stock.exitCode !== 0 && wanted.some((column) => column.startsWith('stock')))
     console.error(`without ${STOCK} the columns of the stock kernel stay empty: install user-mode-linux`);
@@ -57,7 +49,6 @@ export async function prepare(image: string, wanted: readonly Column[]): Promise
     image,
     kernel: runtime.kernel,
     start: runtime.start,
-    bareStart: join(bare, 'apppot-start'),
     stock: stock.exitCode === 0 ? STOCK : undefined,
     columns: wanted.filter((column) => {
       if (column.startsWith('stock')) return stock.exitCode === 0;
@@ -92,9 +83,10 @@ export function command(
     case 'native':
       return [...['unshare', '--mount', '--', 'sh', '-c', NATIVE, 'native', bench.tree, bench.job], ...words];
     case 'stock':
-      return [bench.bareStart, '--kernel', STOCK, ...guest];
+      // The same launcher and supervisor as ours, so that only the kernels differ; the scheduler may move it about.
+      return [bench.start, '--kernel', STOCK, '--no-pin', ...guest];
     case 'stock-pinned':
-      return ['taskset', '--cpu-list', '0', bench.bareStart, '--kernel', STOCK, ...guest];
+      return [bench.start, '--kernel', STOCK, ...guest];
     case 'ours':
       return [bench.start, ...guest];
     case 'ours-2':
