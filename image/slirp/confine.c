@@ -100,7 +100,8 @@ bool confine_kernel(const struct kernel *kernel)
 	if (version < 1)
 		return false;
 	all = attr.handled_access_fs = handled_fs(version);
-	if (version >= 4)
+	/* The helper of an older kernel is its child, and needs the network itself. */
+	if (version >= 4 && !kernel->legacy_slirp)
 		attr.handled_access_net = NET_BIND_CONNECT_TCP;
 	if (version >= 6)
 		attr.scoped = SCOPE_ABSTRACT_UNIX_AND_SIGNAL;
@@ -114,6 +115,12 @@ bool confine_kernel(const struct kernel *kernel)
 		allow(ruleset, devices[i], all);
 	allow(ruleset, "/proc", all & FS_READ);
 	allow(ruleset, kernel->path, all & (FS_READ_FILE | FS_EXECUTE));
+	if (kernel->legacy_slirp) {
+		allow(ruleset, kernel->legacy_slirp, all & (FS_READ_FILE | FS_EXECUTE));
+		allow(ruleset, "/bin/sh", all & (FS_READ_FILE | FS_EXECUTE));
+		allow(ruleset, "/etc", all & FS_READ);
+		allow(ruleset, "/run", all & FS_READ);
+	}
 	allow(ruleset, ".", all);
 	for (size_t i = 0; i < kernel->file_count; i++)
 		allow_fd(ruleset, kernel->files[i].fd,

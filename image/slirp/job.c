@@ -459,6 +459,7 @@ int run_job(struct options *options)
 	open_everything(options, &kernel);
 	open_lines(&kernel, theirs);
 	kernel.confine = !options->no_confine;
+	kernel.legacy_slirp = options->legacy_kernel ? options->legacy_slirp : NULL;
 	kernel.pin = options->pin && cpu_choose(options->cpus, &kernel.cpus);
 	console_open(options->run_folder);
 	job.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

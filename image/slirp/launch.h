@@ -156,6 +156,7 @@ struct kernel {
 	struct kernel_file *files;
 	size_t file_count;
 	bool confine;
+	const char *legacy_slirp;	/* helper that it starts itself, or NULL */
 	int *fds;		/* descriptors that it inherits */
 	size_t fd_count;
 	int output;		/* its stdout and stderr */
