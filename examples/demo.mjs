@@ -131,7 +131,9 @@ async function main() {
     await compare('large', 'large.sms', number(generated.stderr, /^rank (\d+)$/m)),
   ];
   if (agree.includes(false)) throw new Error('the results differ');
-  console.log('\nVerified: native and guest agree with the known ranks, and on the small matrix with the second method.');
+  console.log(
+    '\nVerified: native and guest agree with the known ranks, and on the small matrix with the second method.',
+  );
   console.log(`The image is ${image}; try: node dist/src/cli/main.js shell --image '${image}'`);
 }
 
