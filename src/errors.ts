@@ -30,6 +30,12 @@ export type ErrorCode =
   | 'mirror'
   | 'launch'
   | 'locked'
+  | 'transport'
+  | 'credentials'
+  | 'target'
+  | 'job-state'
+  | 'archive'
+  | 'base-mismatch'
   | 'internal';
 
 /** What else an {@link ApppotError} may carry beside code and message. */

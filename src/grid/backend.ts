@@ -1,0 +1,94 @@
+import type { JobDescription, JobStatus, JobTask, RemoteJob, Result } from '../job/types.ts';
+import type { Progress } from '../progress.ts';
+
+/** A file of a sandbox: from here, as bytes, from a URL that the site fetches, or one that the site has. */
+export type SandboxFile = {
+  /** Path in the sandbox, with `/`; checked: relative, no `..`. */
+  readonly name: string;
+  readonly executable?: boolean;
+} & (
+  | { readonly file: string }
+  | { readonly content: Uint8Array }
+  | { readonly url: string }
+  | { readonly site: string }
+);
+
+/** A submission in the form that every backend takes: src/job/sandbox.ts makes it. */
+export interface Submission {
+  /** `apppot-` and 16 hexadecimal digits, unique; it travels with the job so that `jobs reconcile` finds it again. */
+  readonly id: string;
+  readonly description: JobDescription;
+  /** One, or one per array index or row of a sweep. */
+  readonly tasks: readonly JobTask[];
+  /** Most tasks at once. */
+  readonly parallel?: number;
+  /** Files that all tasks share. */
+  readonly files: readonly SandboxFile[];
+  /** Further files of one task (its job file with the arguments), by position in `tasks`. */
+  readonly taskFiles: readonly (readonly SandboxFile[])[];
+  /** The program of the sandbox that the target starts, a POSIX sh script; its argument is the task's position. */
+  readonly script: string;
+  /** Native identifiers of jobs on the same target that have to end first. */
+  readonly after: readonly { readonly when: 'ok' | 'any'; readonly job: RemoteJob }[];
+}
+
+/** One line of `apppot targets check`. */
+export interface CheckLine {
+  readonly title: string;
+  readonly ok: boolean;
+  readonly detail: string;
+  readonly hint?: string;
+}
+
+/**
+ * One target. The contract, which test/grid/contract.ts holds every backend to:
+ * - Bulk calls answer with one result per entry, in order; one bad entry never spoils the others.
+ * - *Unknown is not failed*: when the target cannot be asked, `status` answers `unknown` with a message, or the whole
+ *   call throws `transport` or `credentials`; a job never becomes `failed` by it.
+ * - `submit` calls `accepted` as soon as the target has taken a task, before it goes on to the next one, so that a
+ *   client that is killed has written down all that is known; `find` recovers what happened in between.
+ * - `cancel`, `clean` may be repeated; a job that is gone is no error.
+ * - `fetch` puts the outputs (and outcome.json, standard output and error) below `folder`, never outside of it,
+ *   whole files only; called again it fetches what is missing.
+ */
+export interface Backend {
+  readonly name: string;
+  submit(submission: Submission, options: SubmitOptions): Promise<readonly Result<RemoteJob>[]>;
+  /** The jobs of a submission that the target knows, by task position: after a crash between sending and writing down. */
+  find(id: string, options: CallOptions): Promise<ReadonlyMap<number, RemoteJob>>;
+  status(jobs: readonly RemoteJob[], options: CallOptions): Promise<readonly Result<JobStatus>[]>;
+  cancel(jobs: readonly RemoteJob[], options: CallOptions): Promise<readonly Result<void>[]>;
+  /** Every job of this account that AppPot may look at, also ones that others submitted. */
+  list(options: CallOptions): Promise<readonly RemoteJob[]>;
+  /** @returns paths of what was fetched, relative to `folder` */
+  fetch(job: RemoteJob, folder: string, options: FetchOptions): Promise<readonly string[]>;
+  /** A part of an output of a job that may still run; `undefined` when there is none yet. */
+  read(job: RemoteJob, stream: JobStream, options: StreamOptions): Promise<Buffer | undefined>;
+  /** Removes everything of ended jobs at the target. */
+  clean(jobs: readonly RemoteJob[], options: CallOptions): Promise<readonly Result<void>[]>;
+  /** Tries the target for real. */
+  check(options: CallOptions): Promise<readonly CheckLine[]>;
+  /** What would be sent, by file name: descriptions, scripts. Changes nothing, asks nobody. */
+  preview(submission: Submission, format?: string): Promise<ReadonlyMap<string, string>>;
+  close(): Promise<void>;
+}
+
+export type JobStream = 'stdout' | 'stderr' | 'console' | 'target';
+
+export interface CallOptions {
+  readonly signal: AbortSignal;
+}
+
+export interface SubmitOptions extends CallOptions {
+  readonly progress: Progress;
+  accepted(position: number, job: RemoteJob): Promise<void>;
+}
+
+export interface FetchOptions extends CallOptions {
+  readonly progress: Progress;
+  readonly outputs: readonly string[];
+}
+
+export interface StreamOptions extends CallOptions {
+  readonly offset: number;
+}
