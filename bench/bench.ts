@@ -107,7 +107,7 @@ async function report(all: Measurements, plan: Plan, notes: Readonly<Record<stri
 
 Written by \`npm run bench\`; every ratio is of medians of one run (interleaved rounds: ${plan.rounds}). "stock" is Debian's
 \`linux.uml\` unpinned, started by the same \`apppot-start\` and supervisor as
-ours. Same image, same first process, same job, a cold copy-on-write file for each launch; all but start-up,
+ours (for the network rows without supervisor, which slirp-fullbolt needs). Same image, same first process, same job, a cold copy-on-write file for each launch; all but start-up,
 network and "apppot run" is timed inside one launch per round. "met" is about the goal's own ratio, in brackets; a busy
 machine (see the load) distorts all of them. Milliseconds and seconds: lower is better. For image builds, "native" is
 the bare \`mmdebstrap\` call with the same packages.

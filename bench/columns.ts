@@ -18,6 +18,8 @@ export interface Bench {
   readonly image: string;
   readonly kernel: string;
   readonly start: string;
+  /** The same launcher with no supervisor beside it. */
+  readonly bareStart: string;
   readonly stock: string | undefined;
   readonly columns: readonly Column[];
 }
@@ -32,8 +34,10 @@ export async function prepare(image: string, wanted: readonly Column[]): Promise
       hint: 'Build one with "apppot runtime build", or name its folder in APPPOT_RUNTIME.',
     });
   const folder = await mkdtemp(join(tmpdir(), 'apppot-bench-'));
-  const [job, tree] = [join(folder, 'job'), join(folder, 'tree')];
-  for (const path of [job, tree]) await mkdir(path);
+  const [job, tree, bare] = [join(folder, 'job'), join(folder, 'tree'), join(folder, 'bare')];
+  for (const path of [job, tree, bare]) await mkdir(path);
+  const bareStart = join(bare, 'apppot-start');
+  await copyFile(runtime.start, bareStart);
   await start(['debugfs', '-R', `rdump / ${tree}`, image]);
   await mkdir(join(tree, 'home/user/job'), { recursive: true });
   for (const name of ['inside.sh', 'gauss.c', 'small.c'])
@@ -49,6 +53,7 @@ export async function prepare(image: string, wanted: readonly Column[]): Promise
     image,
     kernel: runtime.kernel,
     start: runtime.start,
+    bareStart,
     stock: stock.exitCode === 0 ? STOCK : undefined,
     columns: wanted.filter((column) => {
       if (column.startsWith('stock')) return stock.exitCode === 0;
@@ -92,6 +97,19 @@ export function command(
     case 'ours-2':
       return [bench.start, '--cpus', '2', ...guest];
   }
+}
+
+/**
+ * The command line of a network client. The stock kernel gets slirp-fullbolt, which serves only a guest without our
+ * supervisor; both show the host's loopback at 10.0.2.2.
+ */
+export function networkCommand(bench: Bench, column: Column, words: readonly string[]): readonly string[] {
+  if (column === 'native') return command(bench, column, words);
+  if (!column.startsWith('stock')) return command(bench, column, words, ['--host-loopback']);
+  const { bareStart, stock, image } = bench;
+  const pin = column === 'stock-pinned' ? ['taskset', '--cpu-list', '0'] : [];
+  const guest = ['--kernel', stock ?? '', '--image', image, '--mem', '512M', '--no-stdin', '--quiet', '--'];
+  return [...pin, bareStart, ...guest, ...words];
 }
 
 /** A chroot with the devices of the host, in a mount name space of its own, which takes the mounts away with it. */

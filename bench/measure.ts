@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { packageFile } from '../src/config/paths.ts';
 import type { RunResult } from '../src/process/run.ts';
-import { command, type Bench } from './columns.ts';
+import { command, networkCommand, type Bench } from './columns.ts';
 import { start } from './processes.ts';
 import { ROWS, type Column } from './rows.ts';
 import { add, type Measurements } from './table.ts';
@@ -70,9 +70,7 @@ export async function measureNetwork(
     const server = start(['iperf3', '--server', '--bind', '127.0.0.1', '--port', String(port)], {
       signal: abort.signal,
     }).catch(() => undefined);
-    // Both slirps show the host's loopback at 10.0.2.2.
     const host = column === 'native' ? '127.0.0.1' : '10.0.2.2';
-    const options = column.startsWith('ours') ? ['--host-loopback'] : [];
     const client = [
       'iperf3',
       '--client',
@@ -85,7 +83,7 @@ export async function measureNetwork(
       ...direction,
     ];
     try {
-      const { stdout } = await timed(command(bench, column, client, options), bench.job);
+      const { stdout } = await timed(networkCommand(bench, column, client), bench.job);
       const report = JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } };
       add(all, row, column, report.end.sum_received.bits_per_second / 1e9);
     } finally {
