@@ -11,7 +11,7 @@ export interface RunOptions {
   /** Bytes for standard input; it is closed (empty) by default. */
   readonly input?: string | Uint8Array;
   /** Exit codes that are no failure; [0] by default. */
-  readonly okCodes?: readonly number[];
+  readonly okCodes?: readonly number[] | 'any';
   /** Ends the program and all that it started: TERM to its process group, KILL five seconds later. */
   readonly signal?: AbortSignal | undefined;
   /** Called with each line of standard output and standard error, in the order of arrival. */
@@ -66,7 +66,10 @@ export async function run(
     throw new ApppotError('interrupted', `Interrupted while running ${file}.`, { cause: result });
   }
   const exitCode = result.exitCode ?? -1;
-  if (result.failed && (result.exitCode === undefined || !okCodes.includes(exitCode))) {
+  if (
+    result.failed &&
+    (result.exitCode === undefined || (okCodes !== 'any' && !okCodes.includes(exitCode)))
+  ) {
     throw failure(file, args, options, result as unknown as ExecaError);
   }
   return { stdout: asText(result.stdout), stderr: asText(result.stderr), exitCode };

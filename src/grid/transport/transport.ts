@@ -6,7 +6,7 @@ export interface RemoteResult {
 }
 
 export interface RemoteFile {
-  /** Path relative to the folder that was listed, with `/`. */
+  /** Path relative to the folder that was listed, with `/`; empty for `stat`. A name that is not UTF-8 is of type `other`. */
   readonly path: string;
   readonly size: number;
   readonly type: 'file' | 'folder' | 'link' | 'other';
@@ -24,7 +24,8 @@ export interface Transport {
   readonly name: string;
   /**
    * Runs a program without a shell's interpretation of its words (over ssh each word is quoted for sh).
-   * A program that ends with another code than 0 is a result, not an error.
+   * A program that ends with another code than 0 is a result, not an error; 127 says that there is no such program.
+   * Never tried twice: when the connection is lost after the words were sent, nothing is known (`transport`).
    */
   run(words: readonly [string, ...string[]], options: RunOptions): Promise<RemoteResult>;
   /** Home folder of the account there, absolute. */
@@ -38,6 +39,8 @@ export interface Transport {
   put(source: string | Uint8Array, path: string, options: PutOptions): Promise<void>;
   /** Fetches a file, resuming `target` when it is a part of it; the name appears only when it is whole. */
   get(path: string, target: string, options: GetOptions): Promise<void>;
+  /** Size and time of a file, folder or link (not what it points to). `undefined` when there is none. */
+  stat(path: string, signal: AbortSignal): Promise<RemoteFile | undefined>;
   /** Bytes of a file from an offset on; empty when there is nothing. `undefined` when there is no such file. */
   read(path: string, options: ReadOptions): Promise<Buffer | undefined>;
   /** Everything below a folder; links are listed, never followed. `undefined` when there is no such folder. */
@@ -58,6 +61,11 @@ export interface PutOptions {
   readonly signal: AbortSignal;
   /** Default 0o600. */
   readonly mode?: number;
+  /**
+   * Names this content (its digest, say): an upload that a killed client left behind goes on where it ended.
+   * The caller checks the digest at the end.
+   */
+  readonly resumeKey?: string;
   readonly onBytes?: (sent: number) => void;
 }
 

@@ -1,0 +1,80 @@
+/** Files that are not yet whole: they grow under a name of their own, and get theirs when all bytes are there. */
+import { createReadStream, createWriteStream } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import { basename } from 'node:path';
+import { Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { ApppotError } from '../../errors.ts';
+
+/**
+ * Name, in the same folder, of the unfinished form of a file. Long names are cut, so that it fits NAME_MAX.
+ *
+ * @param key says which content it is; other content gets another name
+ */
+export function partName(path: string, key: string): string {
+  const name = Buffer.from(basename(path)).subarray(0, 160).toString().replaceAll('\uFFFD', '');
+  return `.${name}.${key}.apppot-part`;
+}
+
+/** Size of what is to be sent. */
+export async function sourceSize(source: string | Uint8Array): Promise<number> {
+  if (typeof source !== 'string') return source.length;
+  try {
+    return (await fs.stat(source)).size;
+  } catch (cause) {
+    throw new ApppotError('not-found', `Cannot read ${source}: ${(cause as Error).message}.`, { cause });
+  }
+}
+
+/** Bytes of a file or of memory from an offset on. */
+export function sourceStream(source: string | Uint8Array, offset: number): Readable {
+  return typeof source === 'string'
+    ? createReadStream(source, { start: offset })
+    : Readable.from(offset < source.length ? [source.subarray(offset)] : []);
+}
+
+/** Counts the bytes that pass; `onBytes` hears the whole sum, `offset` included. */
+export function counter(onBytes: ((sum: number) => void) | undefined, offset: number): Transform {
+  let sum = offset;
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      sum += chunk.length;
+      onBytes?.(sum);
+      done(null, chunk);
+    },
+  });
+}
+
+/** How many bytes of a part are here already; a part that is longer than it can be is removed. */
+export async function partSize(part: string, whole: number): Promise<number> {
+  const size = (await fs.lstat(part).catch(() => undefined))?.size ?? 0;
+  if (size <= whole) return size;
+  await fs.rm(part);
+  return 0;
+}
+
+/**
+ * Copies a file or bytes into a part here, going on where it ended.
+ *
+ * @throws ApppotError `transport` when the source changed meanwhile
+ */
+export async function sendInto(
+  source: string | Uint8Array,
+  part: string,
+  options: { readonly signal: AbortSignal; readonly onBytes?: (sum: number) => void },
+): Promise<void> {
+  const whole = await sourceSize(source);
+  const offset = await partSize(part, whole);
+  await pipeline(
+    sourceStream(source, offset),
+    counter(options.onBytes, offset),
+    createWriteStream(part, { flags: 'a', mode: 0o600 }),
+    { signal: options.signal },
+  );
+  const { size } = await fs.stat(part);
+  if (size === whole) return;
+  await fs.rm(part);
+  throw new ApppotError('transport', `${part} has ${size} bytes, and not ${whole}: it changed meanwhile.`, {
+    transient: true,
+  });
+}
