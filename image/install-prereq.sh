@@ -32,7 +32,7 @@ user-mode-linux: no launch without a built runtime
 slirp: no network in the guest without a built runtime
 zstd: images cannot be compressed with zstd'
 
-tests='busybox-static dash e2fsprogs iperf3 procps shellcheck strace tmux'
+tests='busybox-static dash e2fsprogs iperf3 procps qemu-system-x86 shellcheck strace tmux'
 
 required_only=0 tests_too=0 dry_run=0
 for option; do

@@ -427,6 +427,7 @@ static void open_everything(const struct options *options, struct kernel *kernel
 	size_t length;
 	char *spec;
 
+	require_limits(options);
 	describe_descriptors(session->kinds);
 	if (options->no_stdin && session->kinds[0] != FD_CLOSED)
 		session->kinds[0] = FD_NULL;

@@ -182,6 +182,10 @@ void kernel_kill(pid_t kernel);
 /* Restricts the calling process, for good. False where the host cannot. */
 bool confine_kernel(const struct kernel *kernel);
 
+/* --- limits.c ------------------------------------------------------------ */
+/* Ends with a sentence when a limit of this process is too low for such a guest. */
+void require_limits(const struct options *options);
+
 /* --- plan.c: words and descriptors for the kernel -------------------------- */
 void kernel_words(const struct options *options, struct kernel *kernel, int job_disk);
 /* Returns the descriptor, -1 without a job folder. */
