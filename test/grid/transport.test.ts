@@ -1,10 +1,13 @@
-import test from 'ava';
-import { mkdir, mkdtemp, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import test, { type ExecutionContext } from 'ava';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ApppotError } from '../../src/errors.ts';
 import { LocalTransport } from '../../src/grid/transport/local.ts';
+import { createOpensshTransport } from '../../src/grid/transport/openssh.ts';
+import { createSsh2Transport } from '../../src/grid/transport/ssh2.ts';
 import type { Transport } from '../../src/grid/transport/transport.ts';
+import { requireOrSkip } from '../helpers/require.ts';
+import { startSshd, type Sshd } from '../helpers/sshd.ts';
 
 const { signal } = new AbortController();
 
@@ -22,25 +25,35 @@ const NAMES = [
   '*',
 ];
 
-const KINDS: Readonly<Record<string, () => Promise<Transport>>> = {
-  local: () => Promise.resolve(new LocalTransport()),
+let sshd: Sshd | undefined;
+
+test.before(async (t) => {
+  sshd = await startSshd(t);
+});
+test.after.always(async () => {
+  await sshd?.stop();
+});
+
+type Connect = (config: string) => Transport;
+const KINDS: Readonly<Record<string, Connect>> = {
+  local: () => new LocalTransport(),
+  ssh2: (config) => createSsh2Transport({ host: 'lab', files: [config] }),
+  openssh: (config) => createOpensshTransport({ host: 'lab', files: [config] }),
 };
 
 for (const [kind, connect] of Object.entries(KINDS)) {
-  const on = (
-    title: string,
-    work: (t: import('ava').ExecutionContext, there: Transport) => Promise<void>,
-  ) => {
+  type Work = (t: ExecutionContext, there: Transport, lab: Sshd) => Promise<void>;
+  const on = (title: string, work: Work): void => {
     test(`${kind}: ${title}`, async (t) => {
-      const there = await connect();
+      if (!requireOrSkip(t, sshd !== undefined, 'no sshd') || sshd === undefined) return;
+      const there = connect(sshd.config);
       try {
-        await work(t, there);
+        await work(t, there, sshd);
       } finally {
         await there.close();
       }
     });
   };
-  const newFolder = () => mkdtemp(join(tmpdir(), 'apppot transport-'));
 
   on('words arrive as they are, with input, output and code', async (t, there) => {
     const result = await there.run(['printf', '%s|', ...NAMES, ''], { signal });
@@ -65,8 +78,8 @@ for (const [kind, connect] of Object.entries(KINDS)) {
     t.is(stopped.code, 'interrupted');
   });
 
-  on('files of any name go there and come back, whole, with their mode', async (t, there) => {
-    const folder = await newFolder();
+  on('files of any name go there and come back, whole, with their mode', async (t, there, lab) => {
+    const folder = await lab.newFolder();
     const content = Buffer.alloc(300_000, 'apppot\0\n');
     for (const name of NAMES) {
       const path = join(folder, name, name);
@@ -94,11 +107,11 @@ for (const [kind, connect] of Object.entries(KINDS)) {
     t.deepEqual((await readdir(folder)).sort(), ['back', 'empty', 'empty2'], 'no part is left behind');
   });
 
-  on('a folder is listed with its links, which are never followed', async (t, there) => {
-    const folder = await newFolder();
-    await mkdir(join(folder, 'a\nb'));
-    await writeFile(join(folder, 'a\nb', 'file'), '12345');
-    await symlink('/etc', join(folder, 'link'));
+  on('a folder is listed with its links, which are never followed', async (t, there, lab) => {
+    const folder = await lab.newFolder();
+    await there.makeFolder(join(folder, 'a\nb'), signal);
+    await there.put(Buffer.from('12345'), join(folder, 'a\nb', 'file'), { signal });
+    await there.run(['ln', '-s', '/etc', join(folder, 'link')], { signal });
     const found = await there.list(folder, signal);
     t.deepEqual(
       found
@@ -119,8 +132,8 @@ for (const [kind, connect] of Object.entries(KINDS)) {
     await there.remove(folder, signal);
   });
 
-  on('what is not there, or may not be written, is said as such', async (t, there) => {
-    const folder = await newFolder();
+  on('what is not there, or may not be written, is said as such', async (t, there, lab) => {
+    const folder = await lab.newFolder();
     t.is(await there.read(join(folder, 'none'), { signal }), undefined);
     const missing = await t.throwsAsync(there.get(join(folder, 'none'), join(folder, 'x'), { signal }), {
       instanceOf: ApppotError,
