@@ -40,6 +40,12 @@ bool spec_read(struct spec *spec, int slot);
 const char *spec_next(const struct spec *spec, const char *name, const char *from);
 const char *spec_value(const struct spec *spec, const char *name, const char *otherwise);
 
+/* /dev/ubdN as the guest calls it. */
+#define DEVICE_NAME 16
+const char *device_name(const char *number, char name[DEVICE_NAME]);
+/* Makes the job's layers the root, if it has any. 0, or 1 when that has failed and been told. */
+int layers_enter(const struct spec *spec);
+
 int prepare(void);
 int run(int argc, char **argv);
 int fail(const char *code, const char *text);

@@ -22,15 +22,21 @@ static void mount_at(const char *type, const char *where, unsigned long flags, c
 		complain("cannot mount %s on %s: %m", type, where);
 }
 
+static void mount_devices(void)
+{
+	struct stat status;
+
+	/* The kernel mounts /dev itself where it was configured to. */
+	if (stat("/dev/ttyS0", &status) < 0)
+		mount_at("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
+}
+
 static void mount_system(void)
 {
 	struct stat status;
 
 	mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	mount_at("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-	/* The kernel mounts /dev itself where it was configured to. */
-	if (stat("/dev/ttyS0", &status) < 0)
-		mount_at("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
 	mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=0620,ptmxmode=0666");
 	mount_at("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
 	mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
@@ -87,10 +93,34 @@ static void shell_variable(FILE *file, const char *name, const char *value)
 	fputs("'\n", file);
 }
 
+/* Tar files of --changes for apppot-init: "DEVICE:BYTES " of each; with layers, a mark for apppot-snap. */
+static void write_changes(const struct spec *spec, FILE *file)
+{
+	const char *upper = spec_value(spec, "upper", NULL);
+	const char *number = NULL;
+	FILE *mark;
+
+	fputs("apppot_tars='", file);
+	while (spec->text && (number = spec_next(spec, "change", number))) {
+		const char *kind = spec_next(spec, "kind", number);
+		const char *bytes = spec_next(spec, "bytes", number);
+		char device[DEVICE_NAME];
+
+		if (kind && bytes && strcmp(kind, "tar") == 0)
+			fprintf(file, "%s:%s ", device_name(number, device), bytes);
+	}
+	fputs("'\n", file);
+	mark = upper ? fopen(RUN_FOLDER "/layered", "we") : NULL;
+	if (mark) {
+		fprintf(mark, "%s\n", upper);
+		fclose(mark);
+	}
+}
+
 static void write_variables(const struct spec *spec)
 {
 	static const char *const names[] = { "supervised", "fds", "user", "uid", "gid", "group", "shell",
-					     "network", "job", "legacy", "term", "tmpdir", "scratch", "fullboot" };
+					     "network", "job", "legacy", "term", "tmpdir", "scratch", "fullboot", "kept" };
 	FILE *file;
 
 	mkdir(RUN_FOLDER, 0755);
@@ -103,6 +133,7 @@ static void write_variables(const struct spec *spec)
 		if (value)
 			shell_variable(file, names[i], value);
 	}
+	write_changes(spec, file);
 	shell_variable(file, "arguments", spec->text && spec_next(spec, "arg", NULL) ? "1" : "0");
 	fclose(file);
 }
@@ -156,11 +187,14 @@ int prepare(void)
 	struct spec spec;
 	bool found;
 
+	mount_devices();
+	found = spec_read(&spec, 0);
+	if (found && layers_enter(&spec) != 0)
+		return 1;
 	mount_system();
 	set_host_name();
 	network_up();
 	allow_ping();
-	found = spec_read(&spec, 0);
 	/* Never a shell in place of a job that we do not understand. */
 	if (!found && spec.disk >= 0)
 		return fail("job-disk", "the guest cannot read its job: image and launcher are of different versions of AppPot");

@@ -111,6 +111,8 @@ static void host_line(struct run *run, const char *line)
 			ioctl(run->terminal, TIOCSWINSZ, &size);
 	} else if (strncmp(line, "exec ", 5) == 0) {
 		look(line + 5);
+	} else if (strcmp(line, "go") == 0) {
+		run->go = true;
 	} else if (strcmp(line, "bye") == 0) {
 		run->bye = true;
 	}
@@ -279,6 +281,9 @@ int run(int argc, char **argv)
 	sigaddset(&signals, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	run.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	/* With layers, the launcher reads them whole first; its signals wait as well. */
+	while (run.slot == 0 && spec_value(&spec, "upper", NULL) && !run.go)
+		read_control(&run);
 	run.oom_before = oom_kills();
 	if (!job_start(&run, argc, argv)) {
 		tell("error guest-start %s", strerror(errno));

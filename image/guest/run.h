@@ -31,6 +31,7 @@ struct run {
 	int slot;
 	bool supervised;
 	bool bye;
+	bool go;		/* the layers below are whole */
 	pid_t pid;
 	int signals;
 	int terminal;		/* our side of the job's terminal */

@@ -35,7 +35,7 @@ bool spec_read(struct spec *spec, int slot)
 
 	memset(spec, 0, sizeof(*spec));
 	spec->disk = open(JOB_DISK, O_RDONLY | O_DIRECT | O_CLOEXEC);
-	if (spec->disk < 0 || !read_disk(spec->disk, 0, page, PAGE) || memcmp(page, "APPPOTJ1", 8) != 0)
+	if (spec->disk < 0 || !read_disk(spec->disk, 0, page, PAGE) || (memcmp(page, "APPPOTJ1", 8) != 0 && memcmp(page, "APPPOTJ2", 8) != 0))
 		return false;
 	memcpy(entry, page + 32 * (slot + 1), sizeof(entry));
 	spec->length = le64toh(entry[1]);

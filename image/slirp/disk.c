@@ -37,18 +37,22 @@ struct cow_header {
  */
 #define MARK "APPPOTID"
 #define SUPERBLOCK_OFFSET 1024
-#define SUPERBLOCK_BYTES 1024
 
 struct cow_mark {
 	char magic[8];
 	uint8_t superblock[SUPERBLOCK_BYTES];
 };
 
+void read_superblock(int image, uint8_t superblock[SUPERBLOCK_BYTES])
+{
+	if (pread(image, superblock, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET) != SUPERBLOCK_BYTES)
+		die("image-unreadable", NULL, "cannot read the image: %s", strerror(errno));
+}
+
 static void read_mark(int image, struct cow_mark *mark)
 {
 	memcpy(mark->magic, MARK, sizeof(mark->magic));
-	if (pread(image, mark->superblock, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET) != SUPERBLOCK_BYTES)
-		die("image-unreadable", NULL, "cannot read the image: %s", strerror(errno));
+	read_superblock(image, mark->superblock);
 }
 
 static int open_image(const char *path, int flags)
@@ -97,8 +101,7 @@ static void write_cow_header(int cow, int image, const char *name)
 	free(header);
 }
 
-/* A file without a name: nothing is left of it, however we end. */
-static int nameless_file(const char *folder, const char *name)
+int nameless_file(const char *folder, const char *name)
 {
 	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	char *path;
@@ -116,8 +119,7 @@ static int nameless_file(const char *folder, const char *name)
 	return fd;
 }
 
-/* Somebody else's lock on a file that this launch wants to write. */
-static void refuse_if_in_use(int fd, const char *path)
+void refuse_if_in_use(int fd, const char *path)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
@@ -164,7 +166,8 @@ static int open_cow(const struct options *options, int image, const char *backin
 	ssize_t size;
 	int fd;
 
-	if (options->disk_mode == DISK_DISCARD) {
+	/* With layers the image is only read, and the kept file takes the writes above them. */
+	if (options->disk_mode == DISK_DISCARD || options->layered) {
 		fd = nameless_file(options->run_folder, "cow");
 		write_cow_header(fd, image, backing);
 		return fd;
@@ -174,6 +177,9 @@ static int open_cow(const struct options *options, int image, const char *backin
 		die("cow-unwritable", NULL, "cannot open the copy-on-write file %s: %s",
 		    options->cow, strerror(errno));
 	refuse_if_in_use(fd, options->cow);
+	if (is_upper(fd))
+		die("cow-mismatch", "Give the same --changes, or name another file.",
+		    "what %s holds was written on top of changes", options->cow);
 	size = pread(fd, &header, sizeof(header), 0);
 	if (size == 0) {
 		write_cow_header(fd, image, backing);

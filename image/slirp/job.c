@@ -37,11 +37,35 @@ static struct job {
 	int64_t last_signal_at;
 	uint64_t early_signals;	/* for a job of whose start we have not heard yet, one bit each */
 	bool timed_out;
+	bool let_go;		/* past the check of the layers */
 	int kernel_signal;	/* that ended the kernel, when it was not ours */
 	bool killed;		/* by us */
 } job;
 
+static void end_kernel(void)
+{
+	job.killed = true;
+	kernel_kill(job.kernel);
+}
+
 /* --- what the guest says ------------------------------------------------- */
+
+/* A guest with layers waits here: no job on a damaged one. */
+static void maybe_let_go(void)
+{
+	if (!job.options->layered || job.session->stage != UP || job.let_go)
+		return;
+	switch (check_result()) {
+	case CHECK_RUNS:
+		return;
+	case CHECK_BAD:
+		end_kernel();
+		break;
+	case CHECK_GOOD:
+		session_say(job.session, "go");
+	}
+	job.let_go = true;
+}
 
 static void guest_up(struct session *session)
 {
@@ -77,10 +101,22 @@ static void job_ended(struct session *session, const char *line)
 	outcome.wall_ns = now_ns() - job.job_started;
 }
 
+/* What to do about what only the guest can find. */
+static const char *hint_for(const char *code)
+{
+	if (strcmp(code, "changes-base") == 0)
+		return "Use the image that the changes were made with.";
+	if (strcmp(code, "changes-damaged") == 0)
+		return "Copy or make the file again; \"apppot snap verify\" looks into it.";
+	if (strcmp(code, "changes-failed") == 0)
+		return "The console log in the run folder says more.";
+	return NULL;
+}
+
 static void job_failed(struct session *session, const char *code, const char *message)
 {
 	(void)session;
-	outcome_error(EXIT_LAUNCHER, strdup(code), NULL, "%s", message);
+	outcome_error(EXIT_LAUNCHER, strdup(code), hint_for(code), "%s", message);
 }
 
 static const struct session_events job_events = {
@@ -109,12 +145,6 @@ static void look_failed(struct session *session, const char *code, const char *m
 static const struct session_events look_events = {
 	.up = ignore_session, .started = ignore_session, .ended = ignore_end, .failed = look_failed,
 };
-
-static void end_kernel(void)
-{
-	job.killed = true;
-	kernel_kill(job.kernel);
-}
 
 /* Everything that the guest sent has to be here before it may power off. */
 static void maybe_say_bye(void)
@@ -294,6 +324,7 @@ static void serve_sessions(void)
 	if (read(job.event, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		return;
 	session_read(job.session, &job_events);
+	maybe_let_go();
 	session_tell(job.session);
 	for (int slot = 1; slot < SLOTS; slot++) {
 		struct session *session = &job.sessions[slot];
@@ -365,6 +396,8 @@ static void judge(void)
 	static const char *const streams[] = { [LINE_STDOUT] = "standard output",
 					       [LINE_STDERR] = "standard error" };
 
+	/* Whatever else went wrong in the guest: this is why. */
+	check_result();
 	for (int line = LINE_STDOUT; line <= LINE_STDERR; line++) {
 		int error = job.session->streams.closed[line];
 
@@ -434,7 +467,7 @@ static void open_everything(const struct options *options, struct kernel *kernel
 	for (int fd = 0; fd < 3; fd++)
 		session->fds[fd] = fd;
 	spec_write(options, session->kinds, job_folder, false, &spec, &length);
-	job.disk = job_disk_make(spec, length);
+	job.disk = job_disk_make(spec, length, options->changes.count > 0);
 	kernel_words(options, kernel, job.disk.fd);
 	open_binds(options, kernel);
 	open_network(options, kernel);
@@ -457,6 +490,7 @@ int run_job(struct options *options)
 	outcome_files(NULL, options->outcome);
 	options->run_folder = run_folder_make(options);
 	outcome_files(options->run_folder, options->outcome);
+	changes_open(options);
 	open_everything(options, &kernel);
 	open_lines(&kernel, theirs);
 	kernel.confine = !options->no_confine;
@@ -471,6 +505,7 @@ int run_job(struct options *options)
 	job.kernel = kernel_start(&kernel);
 	for (size_t i = 0; i < sizeof(theirs) / sizeof(*theirs); i++)
 		close(theirs[i]);
+	check_start(options, job.event);
 	if (options->boot_timeout_s)
 		job.boot_limit = job.started + options->boot_timeout_s * SECOND;
 	session_start(job.session, job_disk_ring(&job.disk, 0), job.event);

@@ -45,6 +45,21 @@ struct bind {
 	bool read_only;
 };
 
+/* A file of --changes. */
+struct change {
+	const char *path;
+	bool layer;		/* mounted; else it is unpacked */
+	char *base, *id;	/* of a layer */
+	uint64_t bytes;		/* of the squashfs, or of the tar file */
+	bool checked;		/* crc32c is known */
+	uint32_t crc32c;
+	int fd;
+	int device;		/* ubdN */
+};
+
+/* A kernel has sixteen disks. */
+#define MAX_CHANGES 12
+
 enum disk_mode {
 	DISK_DISCARD,	/* copy-on-write file that is gone afterwards */
 	DISK_COW,	/* copy-on-write file that is kept */
@@ -64,6 +79,11 @@ struct options {
 	const char *image;
 	const char *cow;
 	enum disk_mode disk_mode;
+	struct strings changes;
+	struct change *change;	/* one for each; by changes_open */
+	bool layered;		/* some are layers: the job waits for their check */
+	bool unpacks;		/* some are tar files */
+	int upper_device;
 	const char *job_folder;
 	struct bind *binds;
 	size_t bind_count;
@@ -81,6 +101,7 @@ struct options {
 	const char *scratch;
 	const char *exec_folder;
 	const char *ask;
+	const char *crc32c;
 	bool no_confine;
 	bool shell;
 	long grace_s;
@@ -230,8 +251,37 @@ void run_folder_remove(void);
  * ("ubd0=..."). Nothing appears in a folder for a disk that is discarded.
  */
 char *disk_argument(const struct options *options, struct kernel *kernel);
+/* A file without a name: nothing is left of it, however we end. */
+int nameless_file(const char *folder, const char *name);
+/* Ends when another guest has a lock on a file that this launch wants to write. */
+void refuse_if_in_use(int fd, const char *path);
+#define SUPERBLOCK_BYTES 1024
+void read_superblock(int image, uint8_t superblock[SUPERBLOCK_BYTES]);
 /* A sparse disk for the length of the job ("ubd2=..."). */
 char *scratch_argument(const struct options *options, struct kernel *kernel);
+
+/* --- changes.c: disks of --changes ------------------------------------------- */
+/* Opens and checks every file as far as its size allows; ends on a damaged one. */
+void changes_open(struct options *options);
+/* Appends the kernel's words for the files and for the disk that takes the guest's writes. */
+void changes_words(const struct options *options, struct kernel *kernel);
+
+/* --- crc32c.c ------------------------------------------------------------------ */
+/* Of the first `bytes` of a file; false when it cannot be read that far. */
+bool crc32c_of(int fd, uint64_t bytes, uint32_t *crc);
+
+/* --- check.c: layers are read whole before the job ------------------------------ */
+enum check_result { CHECK_RUNS, CHECK_GOOD, CHECK_BAD };
+
+/* In a thread, which tells `event` at its end. */
+void check_start(const struct options *options, int event);
+/* Records the finding when it is bad. */
+enum check_result check_result(void);
+
+/* --- upper.c: where a guest with layers writes -------------------------------- */
+char *upper_argument(const struct options *options, struct kernel *kernel);
+/* True for a file that upper_argument has made. */
+bool is_upper(int fd);
 
 /* --- spec.c: the job disk ---------------------------------------------------- */
 #define SLOTS 5			/* the job, and four looks into the guest at once */
@@ -249,7 +299,7 @@ struct job_disk {
 /* The records of the job, or (with `exec`) of a look into a running guest. */
 void spec_write(const struct options *options, const char kinds[4], int job_folder, bool exec,
 		char **text, size_t *length);
-struct job_disk job_disk_make(const char *spec, size_t length);
+struct job_disk job_disk_make(const char *spec, size_t length, bool changes);
 /* Puts the records of a look into the guest on the disk; false when they are too long. */
 bool job_disk_put(struct job_disk *disk, int slot, const char *spec, size_t length);
 uint8_t *job_disk_ring(const struct job_disk *disk, int slot);

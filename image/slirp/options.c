@@ -16,7 +16,7 @@
 #endif
 
 enum name {
-	PLAIN = 256, CONSOLE, RUN_BASE, ID, WORDS, LEGACY_KERNEL, NO_CONFINE, FULL_BOOT, SCRATCH, EXEC, ASK, KEEP_RUN_FOLDER, OUTCOME, KERNEL, KERNEL_ARG, IMAGE, COW,
+	PLAIN = 256, CONSOLE, RUN_BASE, ID, WORDS, LEGACY_KERNEL, NO_CONFINE, FULL_BOOT, SCRATCH, EXEC, ASK, CRC32C, KEEP_RUN_FOLDER, OUTCOME, KERNEL, KERNEL_ARG, IMAGE, COW, CHANGES,
 	WRITE, JOB_FOLDER, BIND, MEM, CPUS, NETWORK, HOST_LOOPBACK, FORWARD, LEGACY_SLIRP, PIN,
 	DIE_WITH_PARENT, NO_STDIN, GRACE, TIME, BOOT_TIMEOUT, ENV, DEFAULT_ENV, PWD, NAME, SHELL, VERSION, HELP,
 };
@@ -33,12 +33,14 @@ static const struct option names[] = {
 	{ "scratch", required_argument, NULL, SCRATCH },
 	{ "exec", required_argument, NULL, EXEC },
 	{ "ask", required_argument, NULL, ASK },
+	{ "crc32c", required_argument, NULL, CRC32C },
 	{ "keep-run-folder", no_argument, NULL, KEEP_RUN_FOLDER },
 	{ "outcome", required_argument, NULL, OUTCOME },
 	{ "kernel", required_argument, NULL, KERNEL },
 	{ "kernel-arg", required_argument, NULL, KERNEL_ARG },
 	{ "image", required_argument, NULL, IMAGE },
 	{ "cow", required_argument, NULL, COW },
+	{ "changes", required_argument, NULL, CHANGES },
 	{ "write", no_argument, NULL, WRITE },
 	{ "job-folder", required_argument, NULL, JOB_FOLDER },
 	{ "bind", required_argument, NULL, BIND },
@@ -72,6 +74,7 @@ static const char usage[] =
 	"those of apppot-start, checked and complete. See \"apppot-start --help\".\n"
 	"\n"
 	"       slirp --exec RUN-FOLDER [--ask stop|status | -- PROGRAM [ARG...]]\n"
+	"       slirp --crc32c FILE\n"
 	"  --plain  start KERNEL as it is, in the current folder: no job, the console on\n"
 	"           standard error or in FILE, exit code of the kernel\n";
 
@@ -114,12 +117,14 @@ static void one_option(struct options *options, int name, char **argv)
 	case SCRATCH: options->scratch = optarg; break;
 	case EXEC: options->exec_folder = optarg; break;
 	case ASK: options->ask = optarg; break;
+	case CRC32C: options->crc32c = optarg; break;
 	case KEEP_RUN_FOLDER: options->keep_run_folder = true; break;
 	case OUTCOME: options->outcome = optarg; break;
 	case KERNEL: options->kernel = optarg; break;
 	case KERNEL_ARG: strings_add(&options->kernel_args, optarg); break;
 	case IMAGE: options->image = optarg; break;
 	case COW: options->cow = optarg; options->disk_mode = DISK_COW; break;
+	case CHANGES: strings_add(&options->changes, optarg); break;
 	case WRITE: options->disk_mode = DISK_WRITE; break;
 	case JOB_FOLDER: options->job_folder = optarg; break;
 	case BIND:
@@ -185,7 +190,7 @@ void parse_options(int argc, char **argv, struct options *options)
 		optind = 0;
 		parse_words(argc, argv, options);
 	}
-	if (options->exec_folder)
+	if (options->exec_folder || options->crc32c)
 		return;
 	if (!options->kernel || !options->image)
 		die("usage", "Use apppot-start, which gives them.", "--kernel and --image are needed");

@@ -16,8 +16,10 @@ void kernel_words(const struct options *options, struct kernel *kernel, int job_
 	strings_addf(&kernel->args, "ubd1r=/proc/self/fd/%d", kernel_inherits(kernel, job_disk));
 	if (options->scratch)
 		strings_add(&kernel->args, scratch_argument(options, kernel));
+	changes_words(options, kernel);
 	strings_add(&kernel->args, "root=/dev/ubda");
-	strings_add(&kernel->args, "rw");
+	/* Below layers nothing is written. */
+	strings_add(&kernel->args, options->layered ? "ro" : "rw");
 	strings_add(&kernel->args, "rootfstype=ext4");
 	strings_add(&kernel->args, "init=/usr/lib/apppot/apppot-init");
 	strings_add(&kernel->args, "quiet");

@@ -7,6 +7,7 @@
  *          end KEY=VALUE ... (code signal out err tty utime stime rss oom)
  *   host:  in BYTES | eof BYTES | closed 1|2|t | signal N | kill | winch ROWS COLUMNS | bye
  *          exec SLOT (to the job's session: look into the guest)
+ *          go (after hello, when the job waits for the check of its layers)
  *
  * BYTES are totals since the start, so that nothing depends on a line before.
  */

@@ -5,7 +5,8 @@
  * cannot carry) and a ring for its standard input (a tty loses bulk input; a
  * disk does not).
  *
- *   bytes 0-7                "APPPOTJ1"
+ *   bytes 0-7                "APPPOTJ1"; "APPPOTJ2" for a job with changes, which a guest from
+ *                            before them would run without
  *   bytes 32 * (slot + 1)    four little-endian numbers of 8 bytes for each slot: offset
  *                            and length of its specification, offset and length of its ring
  *   a specification          records "name=value", each ended by NUL
@@ -49,6 +50,20 @@ static void write_job(FILE *spec, const struct options *options, int job_folder)
 	}
 	if (options->scratch)
 		record(spec, "scratch", "1");
+	for (size_t i = 0; i < options->changes.count; i++) {
+		const struct change *change = &options->change[i];
+
+		/* In the order of their application; the device comes first. */
+		number(spec, "change", change->device);
+		record(spec, "kind", change->layer ? "layer" : "tar");
+		record(spec, "base", change->base ? change->base : "");
+		number(spec, "bytes", change->bytes);
+		record(spec, "path", change->path);
+	}
+	if (options->layered)
+		number(spec, "upper", options->upper_device);
+	if (options->disk_mode == DISK_COW)
+		record(spec, "kept", "1");
 	if (options->full_boot)
 		record(spec, "fullboot", "1");
 }
@@ -101,7 +116,7 @@ static uint64_t *slot_entry(const struct job_disk *disk, int slot)
 	return (uint64_t *)(disk->memory + 32 * (slot + 1));
 }
 
-struct job_disk job_disk_make(const char *spec, size_t length)
+struct job_disk job_disk_make(const char *spec, size_t length, bool changes)
 {
 	struct job_disk disk;
 	uint64_t at = PAGE;
@@ -113,7 +128,7 @@ struct job_disk job_disk_make(const char *spec, size_t length)
 	disk.memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, disk.fd, 0);
 	if (disk.memory == MAP_FAILED)
 		die("launch", NULL, "cannot map the job disk: %s", strerror(errno));
-	memcpy(disk.memory, "APPPOTJ1", 8);
+	memcpy(disk.memory, changes ? "APPPOTJ2" : "APPPOTJ1", 8);
 	for (int slot = 0; slot < SLOTS; slot++) {
 		uint64_t *entry = slot_entry(&disk, slot);
 		uint64_t room = slot == 0 ? ROUND_UP(length) : EXEC_SPEC_BYTES;

@@ -20,6 +20,12 @@ export const LAUNCH_OPTIONS: readonly LaunchOption[] = [
   },
   { name: '--overlay', flags: '--overlay <file>', description: 'keep changes in this file' },
   { name: '--write', flags: '-w, --writable', description: 'write into the image itself' },
+  {
+    name: '--changes',
+    flags: '--changes <file>',
+    description: 'changes to the image, as "apppot snap changes" writes them',
+    repeat: true,
+  },
   { name: '--mem', flags: '-m, --mem <size>', description: 'memory: 512M, 4G; a bare number is MB' },
   { name: '--cpus', flags: '-c, --cpus <n>', description: 'processors' },
   { name: '--job-folder', flags: '--job-folder <dir>', description: 'the folder to show as /home/user/job' },
