@@ -1,36 +1,7 @@
-import type { JobDescription, JobStatus, JobTask, RemoteJob, Result } from '../job/types.ts';
+import type { JobStatus, RemoteJob, Result, Submission } from '../job/types.ts';
 import type { Progress } from '../progress.ts';
 
-/** A file of a sandbox: from here, as bytes, from a URL that the site fetches, or one that the site has. */
-export type SandboxFile = {
-  /** Path in the sandbox, with `/`; checked: relative, no `..`. */
-  readonly name: string;
-  readonly executable?: boolean;
-} & (
-  | { readonly file: string }
-  | { readonly content: Uint8Array }
-  | { readonly url: string }
-  | { readonly site: string }
-);
-
-/** A submission in the form that every backend takes: src/job/sandbox.ts makes it. */
-export interface Submission {
-  /** `apppot-` and 16 hexadecimal digits, unique; it travels with the job so that `jobs reconcile` finds it again. */
-  readonly id: string;
-  readonly description: JobDescription;
-  /** One, or one per array index or row of a sweep. */
-  readonly tasks: readonly JobTask[];
-  /** Most tasks at once. */
-  readonly parallel?: number;
-  /** Files that all tasks share. */
-  readonly files: readonly SandboxFile[];
-  /** Further files of one task (its job file with the arguments), by position in `tasks`. */
-  readonly taskFiles: readonly (readonly SandboxFile[])[];
-  /** The program of the sandbox that the target starts, a POSIX sh script; its argument is the task's position. */
-  readonly script: string;
-  /** Native identifiers of jobs on the same target that have to end first. */
-  readonly after: readonly { readonly when: 'ok' | 'any'; readonly job: RemoteJob }[];
-}
+export type { SandboxFile, Submission } from '../job/types.ts';
 
 /** One line of `apppot targets check`. */
 export interface CheckLine {

@@ -90,11 +90,61 @@ export interface JobStatus {
   readonly endedAt?: string;
 }
 
-/** outcome.json of a launch, as far as jobs need it (image/slirp/outcome.c writes it). */
+/**
+ * outcome.json beside the results: what the supervisor measured (image/slirp/outcome.c), and what apppot-job knows
+ * of the job's surroundings.
+ */
 export interface JobOutcome extends Readonly<Record<string, unknown>> {
   readonly origin: 'job' | 'launcher';
-  readonly exit: number;
+  readonly exitCode: number;
+  readonly signal: number | null;
+  readonly error?: { readonly code: string; readonly message: string; readonly hint?: string };
+  readonly wallSeconds?: number;
+  readonly userSeconds?: number;
+  readonly systemSeconds?: number;
+  readonly maxRssKiB?: number;
+  readonly oomKills?: number;
+  readonly node?: string;
+  readonly startedAt?: string;
+  readonly endedAt?: string;
+  /** The batch system asked the job to end, and when it did so its time was about over. */
+  readonly terminated?: boolean;
+  readonly timeWasOver?: boolean;
 }
 
 /** One entry for every thing that was asked for, in the same order: bulk calls never fail as a whole for one of them. */
 export type Result<Value> = { readonly value: Value } | { readonly error: Error };
+
+/** A file of a sandbox: from here, as bytes, from a URL that the site fetches, or one that the site has. */
+export type SandboxFile = {
+  /** Path in the sandbox, with `/`; checked: relative, no `..`. */
+  readonly name: string;
+  readonly executable?: boolean;
+} & (
+  | { readonly file: string }
+  | { readonly content: Uint8Array }
+  | { readonly url: string }
+  | { readonly site: string }
+);
+
+/** A submission in the form that every backend takes: src/job/sandbox.ts makes it. */
+export interface Submission {
+  /** `apppot-` and 16 hexadecimal digits, unique; it travels with the job so that `jobs reconcile` finds it again. */
+  readonly id: string;
+  readonly description: JobDescription;
+  /** One, or one per array index or row of a sweep. */
+  readonly tasks: readonly JobTask[];
+  /** Most tasks at once. */
+  readonly parallel?: number;
+  /** Files that all tasks share. */
+  readonly files: readonly SandboxFile[];
+  /** Further files of one task (its job file with the arguments), by position in `tasks`. */
+  readonly taskFiles: readonly (readonly SandboxFile[])[];
+  /**
+   * Name, among `files`, of the POSIX sh script that the target starts in the folder that is to be the job folder.
+   * Its argument is the task's index, 0 without one; it finds the other parts beside itself.
+   */
+  readonly script: string;
+  /** Native identifiers of jobs on the same target that have to end first. */
+  readonly after: readonly { readonly when: 'ok' | 'any'; readonly job: RemoteJob }[];
+}

@@ -1,0 +1,113 @@
+/** Inputs of a job: which file here becomes which one in the job folder. */
+import { readdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { ApppotError } from '../errors.ts';
+import { checkName } from './names.ts';
+import type { StageIn } from './types.ts';
+
+const URL_PATTERN = /^https?:\/\/[^\s/]+\/\S*$/;
+/** More files than this are better sent as an archive. */
+const MAX_FILES = 10_000;
+
+/**
+ * Reads `--stage-in`: `FILE`, `FILE=NAME`, `URL` or `NAME=URL`. A folder stands for all files in it.
+ *
+ * @param folder what relative paths are relative to
+ * @throws ApppotError `not-found`, `usage`
+ */
+export async function parseStageIn(texts: readonly string[], folder: string): Promise<readonly StageIn[]> {
+  const all: StageIn[] = [];
+  for (const text of texts) all.push(...(await one(text, folder)));
+  return distinct(all);
+}
+
+/** Each name once; the same source twice is one. */
+export function distinct(inputs: readonly StageIn[]): readonly StageIn[] {
+  const found = new Map<string, StageIn>();
+  for (const input of inputs) {
+    const other = found.get(input.name);
+    if (other !== undefined && other.source !== input.source)
+      throw new ApppotError(
+        'usage',
+        `Two inputs are called ${input.name}: ${other.source} and ${input.source}.`,
+      );
+    found.set(input.name, input);
+  }
+  return [...found.values()];
+}
+
+async function one(text: string, folder: string): Promise<readonly StageIn[]> {
+  const equals = text.indexOf('=');
+  const right = text.slice(equals + 1);
+  if (equals > 0 && URL_PATTERN.test(right))
+    return [{ source: right, name: checkName(text.slice(0, equals), '--stage-in') }];
+  if (URL_PATTERN.test(text)) {
+    const name = decodeURIComponent(basename(new URL(text).pathname));
+    return [{ source: text, name: checkName(name, '--stage-in') }];
+  }
+  // A name may hold "=": the whole is tried first, then every split.
+  for (let at = text.length; at > 0; at = text.lastIndexOf('=', at - 1)) {
+    const source = join(folder, '.', text.slice(0, at));
+    const path = text.startsWith('/') ? text.slice(0, at) : source;
+    if (await exists(path)) {
+      const name = at === text.length ? defaultName(text) : text.slice(at + 1);
+      return expand(path, checkName(name, '--stage-in'));
+    }
+  }
+  throw new ApppotError('not-found', `--stage-in: there is no file ${text}.`);
+}
+
+/** Relative paths below the folder keep their folders, as the program expects them there; others their last part. */
+function defaultName(path: string): string {
+  const relative = path.replace(/^(?:\.\/)+/, '');
+  return relative.startsWith('/') || relative.split('/').includes('..') ? basename(relative) : relative;
+}
+
+async function expand(path: string, name: string): Promise<readonly StageIn[]> {
+  const found: StageIn[] = [];
+  const visit = async (source: string, target: string): Promise<void> => {
+    const status = await stat(source);
+    if (status.isFile()) {
+      found.push({ source, name: target, ...((status.mode & 0o111) === 0 ? {} : { executable: true }) });
+      if (found.length > MAX_FILES)
+        throw new ApppotError('usage', `${path} holds more than ${MAX_FILES} files.`, {
+          hint: 'Send an archive of them, and unpack it in the job.',
+        });
+    } else if (status.isDirectory()) {
+      for (const entry of (await readdir(source)).sort())
+        await visit(join(source, entry), checkName(`${target}/${entry}`, '--stage-in'));
+    }
+  };
+  await visit(path, name);
+  return found;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * The words of a command that name files here, as the program will look for them in its job folder.
+ *
+ * @param words program and arguments
+ */
+export async function filesAmong(words: readonly string[], folder: string): Promise<readonly StageIn[]> {
+  const found: StageIn[] = [];
+  for (const [at, word] of words.entries()) {
+    // A program without a slash is looked up on the guest's PATH.
+    if (word.startsWith('/') || word === '' || (at === 0 && !word.includes('/'))) continue;
+    const name = word.replace(/^(?:\.\/)+/, '');
+    if (name.split('/').includes('..') || /\p{Cc}/u.test(name)) continue;
+    const status = await stat(join(folder, name)).catch(() => undefined);
+    if (status?.isFile() !== true) continue;
+    found.push({
+      source: join(folder, name),
+      name: checkName(name, word),
+      ...((status.mode & 0o111) === 0 ? {} : { executable: true }),
+    });
+  }
+  return distinct(found);
+}
