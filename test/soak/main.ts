@@ -3,7 +3,7 @@
  * this folder, whose short form (APPPOT_SOAK=short) is a test.
  */
 import { spawnSync } from 'node:child_process';
-import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** Names, with the compiled program of each. */
 const RUNS: Readonly<Record<string, string>> = {
@@ -19,9 +19,13 @@ if (unknown !== undefined) {
 } else {
   for (const name of names.length > 0 ? names : Object.keys(RUNS)) {
     console.log(`soak: ${name}`);
-    const { status } = spawnSync(process.execPath, [path.join(import.meta.dirname, RUNS[name] ?? '')], {
-      stdio: 'inherit',
-    });
+    const { status } = spawnSync(
+      process.execPath,
+      [fileURLToPath(new URL(RUNS[name] ?? '', import.meta.url))],
+      {
+        stdio: 'inherit',
+      },
+    );
     if (status !== 0) process.exitCode = 1;
   }
 }
