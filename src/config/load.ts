@@ -1,12 +1,11 @@
-import { parse } from 'ini';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { ApppotError, systemCode } from '../errors.ts';
+import { ApppotError } from '../errors.ts';
+import { readIniFile } from './ini-file.ts';
 import { configFolder } from './paths.ts';
 import { SETTINGS, type Setting, type SettingKey } from './settings.ts';
 
-/** A setting's value, and where it came from: a file's path, a variable's name, or "default". */
+/** A setting's value, and where it came from: `file:line`, a variable's name, or "default". */
 export interface Sourced<T> {
   readonly value: T;
   readonly origin: string;
@@ -55,26 +54,15 @@ export function settingsFiles(environment: NodeJS.ProcessEnv = process.env): rea
 }
 
 function readFile(file: string, found: Map<string, Sourced<string>>, problems: string[]): void {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return;
-    throw new ApppotError('config', `Cannot read ${file}.`, { cause: error });
-  }
   const known = new Set<string>(Object.values(SETTINGS).map(({ name }) => name));
-  for (const [section, keys] of Object.entries(parse(text))) {
-    // Sections of other parts (targets of jobs) are read by those.
-    if (section.startsWith('target ')) continue;
-    if (typeof keys !== 'object' || keys === null) {
-      problems.push(`${file}: "${section}" stands outside of a section.`);
-      continue;
-    }
-    for (const [key, value] of Object.entries(keys as Record<string, unknown>)) {
-      const name = `${section}.${key}`;
-      if (!known.has(name)) problems.push(`${file}: there is no setting ${name}.`);
-      else found.set(name, { value: String(value), origin: file });
-    }
+  for (const { section, key, value, place } of readIniFile(file)) {
+    // Sections of targets are read by targets.ts; an entry without a key is a section's head.
+    if (section.startsWith('target ') || (key === '' && section !== '')) continue;
+    const name = `${section}.${key}`;
+    if (section === '') problems.push(`${place}: "${key}" stands outside of a section.`);
+    else if (!known.has(name)) problems.push(`${place}: there is no setting ${name}.`);
+    else if (value === undefined) problems.push(`${place}: ${name} has no value.`);
+    else found.set(name, { value, origin: place });
   }
 }
 

@@ -39,6 +39,7 @@ export const SETTINGS = {
     'How images are built: unshare, uml or rootstrap; the first that works by default.',
     v.picklist(['unshare', 'uml', 'rootstrap'], 'must be unshare, uml or rootstrap'),
   ),
+  target: declare('submit.target', 'APPPOT_TARGET', 'Target of "apppot submit" without --to.', text, 'local'),
 } as const;
 
 export type SettingKey = keyof typeof SETTINGS;

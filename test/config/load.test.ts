@@ -20,8 +20,8 @@ async function withFile(
 test('a value in a file is used, with the file as its origin', async (t) => {
   const { env, file, remove } = await withFile('[run]\nmem = 2G\ncpus = 4\n');
   const settings = loadSettings(env);
-  t.deepEqual(settings.mem, { value: '2G', origin: file });
-  t.deepEqual(settings.cpus, { value: 4, origin: file });
+  t.deepEqual(settings.mem, { value: '2G', origin: `${file}:2` });
+  t.deepEqual(settings.cpus, { value: 4, origin: `${file}:3` });
   await remove();
 });
 
@@ -38,7 +38,7 @@ test('all mistakes are named at once, with file, setting and value', async (t) =
   const { env, file, remove } = await withFile('[run]\nmem = much\nmemory = 2G\n[build]\ndriver = magic\n');
   const error = t.throws(() => loadSettings(env), { instanceOf: ApppotError });
   t.is(error.code, 'config');
-  t.true(error.message.includes(`${file}: there is no setting run.memory.`));
+  t.true(error.message.includes(`${file}:3: there is no setting run.memory.`));
   t.true(error.message.includes('run.mem must be a size'));
   t.true(error.message.includes('"much"'));
   t.true(error.message.includes('build.driver must be unshare, uml or rootstrap, not "magic"'));

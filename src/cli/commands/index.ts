@@ -2,6 +2,7 @@ import type { DefineCommand } from '../context.ts';
 import { buildImageCommand } from './build-image.ts';
 import { cacheCommand } from './cache.ts';
 import { cleanCommand } from './clean.ts';
+import { configCommand } from './config.ts';
 import { doctorCommand } from './doctor.ts';
 import { execCommand, psCommand, stopCommand } from './guests.ts';
 import { resizeCommand } from './resize.ts';
@@ -23,5 +24,6 @@ export const COMMANDS: readonly DefineCommand[] = [
   sessionsCommand,
   cleanCommand,
   cacheCommand,
+  configCommand,
   doctorCommand,
 ];
