@@ -17,7 +17,7 @@ import { requireOrSkip } from '../helpers/require.ts';
 
 const MB = 1 << 20;
 /** What docs/kernel.md tells: what a batch system that adds up RSS sees, over the memory of the guest. */
-const MEMORY_FACTOR = 1.5;
+const MEMORY_FACTOR = 2;
 
 /** A control group (version 1) with a memory limit, as a batch system makes one; gone with the test. */
 function memoryGroup(t: ExecutionContext, bytes: number): string | undefined {
