@@ -84,7 +84,7 @@ function readLine(line: string, name: string, file: string, number: number): Kno
 
 function namesHost(hosts: string, name: string): boolean {
   const hashed = /^\|1\|([^|]+)\|([^|]+)$/.exec(hosts);
-  if (hashed === null) return matchesList(hosts.split(','), name);
+  if (hashed === null) return matchesList(hosts.toLowerCase().split(','), name.toLowerCase());
   const wanted = Buffer.from(hashed[2] ?? '', 'base64');
   const got = createHmac('sha1', Buffer.from(hashed[1] ?? '', 'base64'))
     .update(name)

@@ -53,7 +53,7 @@ export function readHostSettings(request: HostRequest): HostSettings {
   for (const file of files) readConfig(file, true, state, 0);
   const one = (key: string): string | undefined => state.found.get(key)?.[0];
   const user = one('user') ?? userInfo().username;
-  const hostName = (one('hostname') ?? '%h').replaceAll('%h', request.host);
+  const hostName = one('hostname')?.replaceAll('%h', request.host) ?? request.host.toLowerCase();
   const port = Number(one('port') ?? 22);
   if (!(Number.isInteger(port) && port > 0 && port < 65_536))
     throw new ApppotError('config', `ssh: port "${one('port') ?? ''}" of ${request.host} is no port.`);
@@ -147,7 +147,13 @@ function matches(words: readonly string[], state: State): boolean {
       return false;
     }
     at += 1;
-    if (matchesList((words[at] ?? '').split(','), subject) === negated) return false;
+    // Names of hosts have no case here; after "Host" they have.
+    const list = words[at] ?? '';
+    const isHost = criterion.endsWith('host');
+    const fits = isHost
+      ? matchesList(list.toLowerCase().split(','), subject.toLowerCase())
+      : matchesList(list.split(','), subject);
+    if (fits === negated) return false;
   }
   return true;
 }
@@ -166,11 +172,10 @@ export function matchesList(patterns: readonly string[], name: string): boolean 
 
 function matchesPattern(pattern: string, name: string): boolean {
   const source = pattern
-    .toLowerCase()
     .replace(/[.+^${}()|[\]\\]/g, String.raw`\$&`)
     .replaceAll('*', '.*')
     .replaceAll('?', '.');
-  return new RegExp(`^${source}$`, 's').test(name.toLowerCase());
+  return new RegExp(`^${source}$`, 's').test(name);
 }
 
 function expandFiles(pattern: string, file: string): string[] {
