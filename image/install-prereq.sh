@@ -32,7 +32,9 @@ user-mode-linux: no launch without a built runtime
 slirp: no network in the guest without a built runtime
 zstd: images cannot be compressed with zstd'
 
-tests='busybox-static dash e2fsprogs iperf3 procps qemu-system-x86 shellcheck strace tmux'
+tests='bc busybox-static curl dash e2fsprogs iperf3 munge nordugrid-arc-arcctl nordugrid-arc-arcctl-service nordugrid-arc-arex
+	nordugrid-arc-client nordugrid-arc-plugins-arcrest nordugrid-arc-plugins-needed nordugrid-arc-test-utils
+	openssh-client openssh-server openssl procps qemu-system-x86 shellcheck skopeo slurm-wlm strace tmux umoci'
 
 required_only=0 tests_too=0 dry_run=0
 for option; do
@@ -96,6 +98,13 @@ if [ "$(id -u)" != 0 ]; then
 	sudo=sudo
 fi
 export DEBIAN_FRONTEND=noninteractive
+# The tests start daemons of their own; those of the packages must not start by being installed.
+policy=/usr/sbin/policy-rc.d
+if [ "$tests_too" = 1 ] && [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+	$sudo chmod 755 "$policy"
+	trap '$sudo rm -f "$policy"' EXIT
+fi
 # shellcheck disable=SC2086 # lists of package names
 {
 	$sudo apt-get update </dev/null

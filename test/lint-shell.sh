@@ -9,4 +9,6 @@ files=$(git ls-files -co --exclude-standard | while IFS= read -r file; do
 	case $first in '#!/bin/sh'*) printf '%s\n' "$file" ;; esac
 done)
 # shellcheck disable=SC2086 # our own file names hold no blanks
-exec shellcheck --shell=sh --severity=style $files
+shellcheck --shell=sh --severity=style $files
+# Tools of the developers' own, in bash.
+shellcheck --external-sources --severity=style test/grid-lab/lab.sh test/soak/smp-load.sh .ci/run

@@ -1,0 +1,87 @@
+# shellcheck shell=bash disable=SC2154
+# Part of lab.sh: munge, slurmctld and slurmd by hand, without systemd and control groups.
+
+write_slurm_conf() {
+	local host
+	host=$(hostname -s)
+	cat >"$lab/slurm/slurm.conf" <<END
+ClusterName=apppotlab
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$ctld_port
+SlurmdPort=$slurmd_port
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket=$lab/slurm/munge/munge.socket
+CryptoType=crypto/munge
+# The loopback only.
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+StateSaveLocation=$lab/slurm/state
+SlurmdSpoolDir=$lab/slurm/spool
+SlurmctldPidFile=$lab/run/slurmctld.pid
+SlurmdPidFile=$lab/run/slurmd.pid
+SlurmctldLogFile=$lab/log/slurmctld.log
+SlurmdLogFile=$lab/log/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SchedulerType=sched/backfill
+# The defaults would make a job of a second take five.
+SchedulerParameters=sched_min_interval=50000,batch_sched_delay=0,sched_interval=1,bf_interval=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/linux
+JobCompType=jobcomp/filetxt
+JobCompLoc=$lab/log/jobcomp.log
+MinJobAge=3600
+MaxArraySize=2001
+MaxJobCount=20000
+KillWait=5
+DefMemPerCPU=500
+# More processors than there are: tests wait more than they compute.
+SlurmdParameters=config_overrides
+NodeName=$host NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 State=UNKNOWN
+PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
+END
+	chmod 644 "$lab/slurm/slurm.conf"
+}
+
+start_munged() {
+	logged munged "${clean[@]}" munged --force --key-file="$lab/slurm/munge/munge.key" \
+		--socket="$lab/slurm/munge/munge.socket" --pid-file="$lab/run/munged.pid" --log-file="$lab/log/munged.log" \
+		--seed-file="$lab/slurm/munge/munge.seed" --num-threads=2
+}
+
+start_slurmctld() {
+	logged slurmctld "${clean[@]}" SLURM_CONF="$lab/slurm/slurm.conf" slurmctld
+}
+
+start_slurmd() {
+	logged slurmd "${clean[@]}" SLURM_CONF="$lab/slurm/slurm.conf" slurmd
+}
+
+start_slurm() {
+	local tries
+	mkdir -p "$lab/slurm"/{state,spool,munge}
+	chmod 755 "$lab/slurm/munge"
+	(umask 077 && head -c 1024 /dev/urandom >"$lab/slurm/munge/munge.key")
+	write_slurm_conf
+	start_munged
+	start_slurmctld
+	start_slurmd
+	for ((tries = 0; tries < 200; tries++)); do
+		[ "$(SLURM_CONF=$lab/slurm/slurm.conf sinfo -h -o %T 2>/dev/null)" = idle ] && return
+		sleep 0.1
+	done
+	fail "the node of Slurm does not become idle: see $lab/log"
+}
+
+stop_slurm() {
+	SLURM_CONF=$lab/slurm/slurm.conf timeout 10 scancel --user=griduser --quiet 2>/dev/null || true
+	end "$lab/run/slurmctld.pid"
+	end "$lab/run/slurmd.pid"
+	end "$lab/run/munged.pid"
+}
