@@ -11,4 +11,4 @@ done)
 # shellcheck disable=SC2086 # our own file names hold no blanks
 shellcheck --shell=sh --severity=style $files
 # Tools of the developers' own, in bash.
-shellcheck --external-sources --severity=style test/grid-lab/lab.sh test/soak/smp-load.sh .ci/run
+shellcheck --external-sources --source-path=SCRIPTDIR --severity=style test/grid-lab/lab.sh test/soak/smp-load.sh .ci/run

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2317 # functions are called by name
 # smp-load.sh SECONDS PORT SHA256: mixed load on the processors of a guest, in the job folder, every result checked. The
 # server at 10.0.2.2:PORT sends bytes of that digest to whoever connects. Prints "NAME rounds" for each kind of load and "fault
 # NAME: WORDS" for each wrong result; exit code 1 when there was one.
