@@ -34,6 +34,7 @@ export type ErrorCode =
   | 'credentials'
   | 'target'
   | 'job-state'
+  | 'journal'
   | 'archive'
   | 'base-mismatch'
   | 'internal';
