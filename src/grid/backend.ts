@@ -62,4 +62,7 @@ export interface FetchOptions extends CallOptions {
 
 export interface StreamOptions extends CallOptions {
   readonly offset: number;
+  /** Names of the job's outputs in its folder. */
+  readonly stdout: string;
+  readonly stderr: string;
 }

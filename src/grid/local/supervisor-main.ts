@@ -1,0 +1,3 @@
+import { supervise } from './supervisor.ts';
+
+await supervise(process.argv[2] ?? '');
