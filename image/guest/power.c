@@ -6,7 +6,22 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+/* The disk above the layers: only the overlay shows it, so it gets a place of its own to be closed at. */
+static void close_upper(void)
+{
+	char number[8] = "", device[DEVICE_NAME];
+	int fd = open(RUN_FOLDER "/layered", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (read(fd, number, sizeof(number) - 1) > 0 && mkdir(RUN_FOLDER "/upper", 0700) == 0 &&
+	    mount(device_name(number, device), RUN_FOLDER "/upper", "ext4", MS_NOATIME, NULL) == 0)
+		mount(NULL, RUN_FOLDER "/upper", NULL, MS_REMOUNT | MS_RDONLY, NULL);
+	close(fd);
+}
 
 int power_off(void)
 {
@@ -20,6 +35,7 @@ int power_off(void)
 		if (trigger >= 0 && write(trigger, "u", 1) == 1)
 			sync();
 	}
+	close_upper();
 	reboot(RB_POWER_OFF);
 	return 1;
 }

@@ -10,6 +10,8 @@ export interface GuestRequest {
   readonly program: readonly string[];
   /** Further words for apppot-start. */
   readonly words?: readonly string[];
+  /** Keep what the guest writes in a session; without a name, in the default one. */
+  readonly session?: { readonly name: string | undefined } | undefined;
 }
 
 /**
@@ -24,21 +26,39 @@ export async function startGuest(
   given: Readonly<Record<string, unknown>>,
 ): Promise<number> {
   const settings = loadSettings();
-  const words = [...optionWords(given), ...(request.words ?? [])];
-  const add = (name: string, value: string | number | undefined): void => {
-    if (value !== undefined && !words.includes(name)) words.push(name, String(value));
-  };
-  add('--image', request.image ?? settings.image?.value);
-  add('--mem', settings.mem?.value);
-  add('--cpus', settings.cpus?.value);
   const runtime = await findRuntime({
     kernel: asText(given['kernel']) ?? settings.kernel?.value,
     helper: asText(given['slirp']) ?? settings.helper?.value,
   });
+  const words = [...optionWords(given), ...(request.words ?? [])];
+  const image = request.image ?? settings.image?.value;
+  if (request.session !== undefined && image !== undefined)
+    words.push('--overlay', await sessionDisk(context, image, request.session.name, given));
+  const add = (name: string, value: string | number | undefined): void => {
+    if (value !== undefined && !words.includes(name)) words.push(name, String(value));
+  };
+  add('--image', image);
+  add('--mem', settings.mem?.value);
+  add('--cpus', settings.cpus?.value);
   if (given['quiet'] === true) words.push('--quiet');
   // From here on signals are the guest's, and the supervisor's answer decides.
   context.releaseSignals();
   return launch(launchParts(runtime), { options: words, program: request.program });
+}
+
+/** The file where a session keeps what the guest writes. */
+async function sessionDisk(
+  context: CommandContext,
+  image: string,
+  name: string | undefined,
+  given: Readonly<Record<string, unknown>>,
+): Promise<string> {
+  const { openSession } = await import('../machine/sessions.ts');
+  const { readChangesFile } = await import('../machine/changes.ts');
+  const files = (given['changes'] as readonly string[] | undefined) ?? [];
+  const session = await openSession(image, name, await Promise.all(files.map(readChangesFile)));
+  context.display().progress().note(`changes are kept in the session ${session.name}`);
+  return session.cow;
 }
 
 /** The parts that lie beside apppot-start are found by it; of others it has to be told. */

@@ -3,13 +3,16 @@ import { mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/pro
 import { basename, join, resolve } from 'node:path';
 import { stateFolder } from '../config/paths.ts';
 import { ApppotError, systemCode } from '../errors.ts';
+import type { ChangesFile } from './changes.ts';
 
 /** Changes to an image that are kept from one shell to the next. */
 export interface Session {
   readonly name: string;
   /** The image that the session was made with, at that time. */
   readonly image: string;
-  /** The copy-on-write file. */
+  /** The changes below it, lowest first: it goes with these only. */
+  readonly changes: readonly ChangesFile[];
+  /** The copy-on-write file; with layers below, the disk of the overlay's upper half. */
   readonly cow: string;
   /** Bytes that the changes take on the disk. */
   readonly bytes: number;
@@ -25,17 +28,25 @@ const SUPERBLOCK_BYTES = 1024;
  * image it belongs to: the launcher refuses another one.
  *
  * @param image path of the image
- * @param name session name; by default one for each state of each image
- * @throws ApppotError `image-invalid`, `not-found`, or `usage` for a name that cannot be one
+ * @param name session name; by default one for each state of each image with each list of changes
+ * @param changes what lies below the session
+ * @throws ApppotError `image-invalid`, `not-found`, or `usage` for a name that cannot be one, or that is taken by
+ *   a session on top of other changes
  */
-export async function openSession(image: string, name?: string): Promise<{ name: string; cow: string }> {
-  const chosen = name ?? `${basename(image).replace(/[^A-Za-z0-9._-]/g, '_')}-${await imageMark(image)}`;
+export async function openSession(
+  image: string,
+  name?: string,
+  changes: readonly ChangesFile[] = [],
+): Promise<{ name: string; cow: string }> {
+  const chosen = name ?? (await defaultName(image, changes));
   const folder = sessionFolder(chosen);
+  const kept = await readSession(chosen);
+  if (kept !== undefined && kept.bytes > 0) refuseOtherChanges(kept, changes);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  await writeFile(join(folder, 'session.json'), `${JSON.stringify({ image: resolve(image) })}\n`, {
+  await writeFile(join(folder, 'session.json'), `${JSON.stringify({ image: resolve(image), changes })}\n`, {
     mode: 0o600,
   });
-  return { name: chosen, cow: join(folder, 'cow') };
+  return { name: chosen, cow: cowOf(folder, changes) };
 }
 
 /** All sessions of this user, by name. */
@@ -62,6 +73,32 @@ export async function removeSession(name: string): Promise<void> {
     });
   }
   await rm(sessionFolder(name), { recursive: true });
+}
+
+async function defaultName(image: string, changes: readonly ChangesFile[]): Promise<string> {
+  const words = [basename(image).replace(/[^A-Za-z0-9._-]/g, '_'), await imageMark(image)];
+  if (changes.length > 0) {
+    const list = changes.map(({ digest }) => digest).join('\n');
+    words.push(createHash('sha256').update(list).digest('hex').slice(0, 8));
+  }
+  return words.join('-');
+}
+
+/** Layers are mounted below a disk of another format than a plain copy-on-write file. */
+function cowOf(folder: string, changes: readonly ChangesFile[]): string {
+  return join(folder, changes.some(({ layer }) => layer) ? 'upper' : 'cow');
+}
+
+function refuseOtherChanges(kept: Session, changes: readonly ChangesFile[]): void {
+  const list = (files: readonly ChangesFile[]): string =>
+    files.map(({ digest, layer }) => `${digest} ${layer ? 'layer' : 'tar'}`).join('\n');
+  if (list(kept.changes) === list(changes)) return;
+  throw new ApppotError('usage', `The session "${kept.name}" was made on top of other changes.`, {
+    hint:
+      kept.changes.length === 0
+        ? 'Leave --changes out, or give another --session.'
+        : `Give the same again (${kept.changes.map(({ path }) => `--changes ${path}`).join(' ')}), or another --session.`,
+  });
 }
 
 /**
@@ -92,12 +129,15 @@ async function imageMark(image: string): Promise<string> {
 async function readSession(name: string): Promise<Session | undefined> {
   const folder = sessionFolder(name);
   try {
-    const { image } = JSON.parse(await readFile(join(folder, 'session.json'), 'utf8')) as { image: string };
-    const cow = join(folder, 'cow');
+    const text = await readFile(join(folder, 'session.json'), 'utf8');
+    // Sessions from before --changes have no list.
+    const { image, changes = [] } = JSON.parse(text) as { image: string; changes?: readonly ChangesFile[] };
+    const cow = cowOf(folder, changes);
     const status = await stat(cow).catch(() => undefined);
     return {
       name,
       image,
+      changes,
       cow,
       // Blocks of 512 bytes, see stat(2): the file is sparse, and its length says nothing.
       bytes: (status?.blocks ?? 0) * 512,

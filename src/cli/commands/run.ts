@@ -11,6 +11,7 @@ Examples:
   $ apppot run ./my-program input.dat
   $ apppot run --image other.img -m 4G -- python3 fit.py --fast
   $ apppot run other.img -- make test
+  $ apppot run --changes tools.changes.tar.gz ./solve
   $ apppot run -t 30 --env OMP_NUM_THREADS=1 ./solve < matrix.sms > result.txt
 
 Exit codes:

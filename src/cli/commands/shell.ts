@@ -11,6 +11,7 @@ is not touched, so many people can use one.
 Examples:
   $ apppot shell
   $ apppot shell --session fitting other.img
+  $ apppot shell --changes tools.changes.tar.gz
   $ apppot shell --rm              try something, keep nothing
   $ apppot shell --writable        change the image itself
 
@@ -27,18 +28,15 @@ export const shellCommand: DefineCommand = (context) => {
   addLaunchOptions(command);
   return command.action(async (argument, given) => {
     const { startGuest } = await import('../launch-guest.ts');
-    const { openSession } = await import('../../machine/sessions.ts');
     const options = given as Readonly<Record<string, unknown>>;
     const image =
       argument ?? (options['image'] as string | undefined) ?? loadSettings().image?.value ?? 'apppot.img';
     const words = ['--shell'];
     const keepsItself =
       options['writable'] === true || options['overlay'] !== undefined || /[:,]/.test(image);
-    if (given.rm !== true && !keepsItself) {
-      const session = await openSession(image, given.session);
-      words.push('--overlay', session.cow);
-      context.display().progress().note(`changes are kept in the session ${session.name}`);
-    }
-    context.exitWith(await startGuest(context, { image, program: [], words }, { ...options, image }));
+    const session = given.rm === true || keepsItself ? undefined : { name: given.session };
+    context.exitWith(
+      await startGuest(context, { image, program: [], words, session }, { ...options, image }),
+    );
   });
 };
