@@ -16,7 +16,7 @@ test('the batch script for Slurm runs a program in a guest, with the job’s mem
   await symlink(parts.image, join(folder, 'apppot', 'apppot.img'));
   const env = { HOME: folder, SLURM_JOB_ID: '42', SLURM_MEM_PER_NODE: '800' };
   const words = [
-    packageFile('templates', 'job.sbatch'),
+    packageFile('templates', 'by-hand.sbatch'),
     'sh',
     '-c',
     'grep MemTotal /proc/meminfo; echo $SLURM_JOB_ID',
@@ -29,7 +29,7 @@ test('the batch script for Slurm runs a program in a guest, with the job’s mem
 });
 
 test('the batch script names no option that sbatch does not know', async (t) => {
-  const text = await readFile(packageFile('templates', 'job.sbatch'), 'utf8');
+  const text = await readFile(packageFile('templates', 'by-hand.sbatch'), 'utf8');
   const options = [...text.matchAll(/^#SBATCH (--[a-z-]+)=/gm)].map((match) => match[1]);
   t.deepEqual(options.sort(), [
     ...['--cpus-per-task', '--export', '--job-name', '--mem', '--nodes', '--ntasks', '--signal', '--time'],

@@ -1,0 +1,328 @@
+/** Slurm by its commands, on this machine or through ssh. */
+import { ApppotError } from '../../errors.ts';
+import { PARTS } from '../../job/names.ts';
+import type { JobStatus, RemoteJob, Result, Submission } from '../../job/types.ts';
+import { shellQuote } from '../../process/quote.ts';
+import type {
+  Backend,
+  CallOptions,
+  CheckLine,
+  FetchOptions,
+  JobStream,
+  StreamOptions,
+  SubmitOptions,
+} from '../backend.ts';
+import { fetchFolder } from '../folder/fetch.ts';
+import { previewSandbox } from '../folder/preview.ts';
+import { sendSandbox, taskIndex, type SandboxPlace } from '../folder/send.ts';
+import { streamFile } from '../folder/streams.ts';
+import type { Transport } from '../transport/transport.ts';
+import { checkSlurm } from './check.ts';
+import { askAccounting, askFolders, askQueue } from './query.ts';
+import {
+  batchScript,
+  chunksOf,
+  DEFAULT_MAX_ARRAY,
+  sbatchWords,
+  type Chunk,
+  type SlurmOptions,
+} from './script.ts';
+import { decide, isActive, type SlurmWord } from './states.ts';
+
+/** Settings of a Slurm target. */
+export interface SlurmSettings extends SlurmOptions {
+  readonly name: string;
+  /** Folder for sandboxes; `~/` is the home folder there. Default `~/apppot-jobs`. */
+  readonly folder?: string | undefined;
+  /** sbatch runs here: images are used where they lie. */
+  readonly inPlace: boolean;
+}
+
+const SCRIPT = `${PARTS}/job.sbatch`;
+const DEFAULT_FOLDER = '~/apppot-jobs';
+
+/** Instead of indices, for a submission that is no array. */
+const SINGLE = 'single';
+
+/** Sends a job once: a second call with the same name answers what the first one was told. */
+const SEND = `
+cd "$1" || exit
+mark=${PARTS}/accepted.$2
+shift 2
+if [ ! -s "$mark" ]; then
+	sbatch "$@" </dev/null >"$mark.part" || exit
+	mv "$mark.part" "$mark"
+fi
+cat "$mark"`;
+
+const FIND = `cd "$1/${PARTS}" 2>/dev/null || exit 0
+for mark in accepted.*; do [ ! -s "$mark" ] || echo "\${mark#accepted.} $(cat "$mark")"; done
+echo indices; cat indices`;
+
+const CLEAN = `
+while IFS= read -r folder; do
+	rm -rf -- "$folder"
+	parts=\${folder%/*}/${PARTS}
+	[ ! -d "$parts" ] || echo "\${folder##*/}" >>"$parts/cleaned"
+done
+for sandbox do
+	[ -e "$sandbox/${PARTS}/cleaned" ] || continue
+	[ "$(sort -u "$sandbox/${PARTS}/cleaned" | wc -l)" -lt "$(wc -l <"$sandbox/${PARTS}/indices")" ] || rm -rf -- "$sandbox"
+done`;
+
+/** See {@link Backend}. Native identifiers are Slurm's: `17`, `17_3`. */
+export class SlurmBackend implements Backend {
+  readonly name: string;
+  readonly #settings: SlurmSettings;
+  readonly #transport: Transport;
+
+  constructor(settings: SlurmSettings, transport: Transport) {
+    this.name = settings.name;
+    this.#settings = settings;
+    this.#transport = transport;
+  }
+
+  async submit(submission: Submission, options: SubmitOptions): Promise<readonly Result<RemoteJob>[]> {
+    const place = await this.#place(options.signal);
+    const sandbox = `${place.root}/${submission.id}`;
+    const indices = submission.tasks.map((_task, position) => taskIndex(submission, position));
+    const chunks = await this.#chunks(indices, options.signal);
+    const further = {
+      'job.sbatch': await batchScript(submission, sandbox, this.#settings),
+      indices: isArrayJob(submission) ? indices.map((index) => `${index}\n`).join('') : `${SINGLE}\n`,
+    };
+    await sendSandbox(place, submission, further, options);
+    const positions = new Map(indices.map((index, position) => [index, position]));
+    const results: Result<RemoteJob>[] = indices.map(() => ({ error: new Error('not sent') }));
+    for (const chunk of chunks) {
+      const answer = await this.#send(submission, sandbox, chunk, options.signal);
+      const here = chunk.indices.map((index) => [positions.get(index) ?? 0, index] as const);
+      if (answer instanceof ApppotError) {
+        for (const [position] of here) results[position] = { error: answer };
+        continue;
+      }
+      await Promise.all(
+        here.map(async ([position, index]) => {
+          const job = remoteJob(isArrayJob(submission), answer, chunk, index, sandbox);
+          results[position] = { value: job };
+          await options.accepted(position, job);
+        }),
+      );
+    }
+    return results;
+  }
+
+  /** The identifier, or why sbatch refused. */
+  async #send(
+    submission: Submission,
+    sandbox: string,
+    chunk: Chunk,
+    signal: AbortSignal,
+  ): Promise<string | ApppotError> {
+    const words = sbatchWords(submission, chunk, SCRIPT, this.#settings);
+    const { code, stdout, stderr } = await this.#transport.run(
+      ['sh', '-c', SEND, 'sh', sandbox, String(chunk.shift), ...words],
+      { signal, timeout: 180_000 },
+    );
+    const id = /^(\d+)(?:;\S*)?\s*$/.exec(stdout)?.[1];
+    if (code === 0 && id !== undefined) return id;
+    if (code === 127)
+      return new ApppotError('target', `There is no sbatch at ${this.#transport.name}.`, {
+        hint: 'Set ssh and path in the target, or load the module that has it there.',
+      });
+    const reason = `${stderr}${stdout}`.trim().replace(/^sbatch: (?:error: )?/gm, '');
+    // Slurm may have taken it although sbatch did not hear so: then nothing is known.
+    if (/timed out|Unable to contact|Connection refused|Socket|Zero Bytes/i.test(reason))
+      throw new ApppotError('transport', `Slurm at ${this.#transport.name} does not answer: ${reason}`, {
+        transient: true,
+        hint: '"apppot jobs reconcile" finds out whether it took the job.',
+      });
+    return new ApppotError('target', `sbatch refused the job: ${reason}`, { hint: refusalHint(reason) });
+  }
+
+  async #chunks(indices: readonly number[], signal: AbortSignal): Promise<readonly Chunk[]> {
+    if ((indices.at(-1) ?? 0) < DEFAULT_MAX_ARRAY) return chunksOf(indices, DEFAULT_MAX_ARRAY);
+    const { stdout } = await this.#transport.run(['scontrol', 'show', 'config'], { signal });
+    const most = /^MaxArraySize\s*=\s*(\d+)/m.exec(stdout)?.[1];
+    return chunksOf(indices, most === undefined ? DEFAULT_MAX_ARRAY : Number(most));
+  }
+
+  async find(id: string, { signal }: CallOptions): Promise<ReadonlyMap<number, RemoteJob>> {
+    const { root } = await this.#place(signal);
+    const sandbox = `${root}/${id}`;
+    const { stdout } = await this.#transport.run(['sh', '-c', FIND, 'sh', sandbox], { signal });
+    const [marks = '', list = ''] = stdout.split('indices\n');
+    const isArray = list.trim() !== SINGLE;
+    const indices = isArray ? list.split('\n').filter(Boolean).map(Number) : [0];
+    const sent = marks
+      .split('\n')
+      .flatMap((line) => (/^(\d+) (\d+)/.exec(line) === null ? [] : [line.split(/[ ;]/)]));
+    const known = new Map(sent.map(([shift = '0', native = '']) => [Number(shift), native]));
+    // sbatch may have been killed between Slurm's answer and the mark.
+    const queue = await askQueue(this.#transport, signal);
+    if ('trouble' in queue) {
+      if (known.size === 0)
+        throw new ApppotError('transport', `Slurm does not answer: ${queue.trouble}`, { transient: true });
+    } else {
+      for (const job of queue.jobs) {
+        const [owner, shift = '0'] = job.comment.split('+');
+        if (owner === id) known.set(Number(shift), job.id.replace(/_.*/, ''));
+      }
+    }
+    const found = new Map<number, RemoteJob>();
+    for (const chunk of await this.#chunks(indices, signal)) {
+      const native = known.get(chunk.shift);
+      if (native === undefined) continue;
+      for (const index of chunk.indices)
+        found.set(indices.indexOf(index), remoteJob(isArray, native, chunk, index, sandbox));
+    }
+    return found;
+  }
+
+  async status(jobs: readonly RemoteJob[], { signal }: CallOptions): Promise<readonly Result<JobStatus>[]> {
+    const queue = await askQueue(this.#transport, signal);
+    const words = new Map<string, SlurmWord>('jobs' in queue ? queue.jobs.map((job) => [job.id, job]) : []);
+    const ended = jobs.filter(({ native }) => !isActive(words.get(native)?.state ?? ''));
+    const looked = await askFolders(
+      this.#transport,
+      ended.map(({ folder = '' }) => folder),
+      signal,
+    );
+    const folders = new Map(ended.map(({ native }, at) => [native, looked.words[at]]));
+    const forgotten = ended
+      .filter(({ native }) => !words.has(native) && folders.get(native)?.outcome === undefined)
+      .map(({ native }) => native);
+    if (forgotten.length > 0)
+      for (const [id, word] of await askAccounting(this.#transport, forgotten, signal)) words.set(id, word);
+    return jobs.map(({ native }) => {
+      const folder = folders.get(native);
+      const word = words.get(native);
+      if (word === undefined && folder?.outcome === undefined && 'trouble' in queue)
+        return { value: { state: 'unknown', message: queue.trouble } };
+      if (folder === undefined && !isActive(word?.state ?? ''))
+        return { value: { state: 'unknown', message: 'Its folder cannot be looked into.' } };
+      return { value: decide(word, folder ?? { started: false, gone: false }, looked.now) };
+    });
+  }
+
+  async cancel(jobs: readonly RemoteJob[], { signal }: CallOptions): Promise<readonly Result<void>[]> {
+    const results: Result<void>[] = [];
+    for (let at = 0; at < jobs.length; at += 500) {
+      const part = jobs.slice(at, at + 500);
+      const { code, stderr } = await this.#transport.run(['scancel', ...part.map(({ native }) => native)], {
+        signal,
+      });
+      const bad = stderr
+        .split('\n')
+        .filter(
+          (line) => line.trim() !== '' && !/Invalid job id|already completing|already completed/i.test(line),
+        );
+      // One bad entry does not spoil the others: Slurm names the job that it speaks of.
+      for (const { native } of part) {
+        const line = bad.find((one) => one.includes(native)) ?? (part.length === 1 ? bad[0] : undefined);
+        results.push(
+          code !== 0 && line !== undefined
+            ? { error: new ApppotError('target', `Cannot cancel ${native}: ${line}`) }
+            : { value: undefined },
+        );
+      }
+      if (code !== 0 && /Unable to contact|timed out/i.test(stderr))
+        throw new ApppotError('transport', `Slurm does not answer: ${stderr.trim()}`, { transient: true });
+    }
+    return results;
+  }
+
+  async list({ signal }: CallOptions): Promise<readonly RemoteJob[]> {
+    const { root } = await this.#place(signal);
+    const queue = await askQueue(this.#transport, signal);
+    if ('trouble' in queue)
+      throw new ApppotError('transport', `Slurm does not answer: ${queue.trouble}`, { transient: true });
+    return queue.jobs.flatMap(({ id, comment }) => {
+      const [, owner, shift = '0'] = /^(apppot-[0-9a-f]{16})(?:\+(\d+))?$/.exec(comment) ?? [];
+      if (owner === undefined) return [];
+      const index = Number(id.split('_')[1] ?? 0) + Number(shift);
+      return [{ native: id, folder: `${root}/${owner}/${index}` }];
+    });
+  }
+
+  fetch(job: RemoteJob, folder: string, options: FetchOptions): Promise<readonly string[]> {
+    return fetchFolder(this.#transport, folderOf(job), folder, options);
+  }
+
+  read(job: RemoteJob, stream: JobStream, options: StreamOptions): Promise<Buffer | undefined> {
+    const folder = folderOf(job);
+    const at = folder.lastIndexOf('/');
+    const log = `${folder.slice(0, at)}/${PARTS}/batch.${folder.slice(at + 1)}.log`;
+    return this.#transport.read(streamFile(folder, log, stream, options), options);
+  }
+
+  async clean(jobs: readonly RemoteJob[], { signal }: CallOptions): Promise<readonly Result<void>[]> {
+    const folders = jobs.map(folderOf);
+    const sandboxes = [...new Set(folders.map((folder) => folder.slice(0, folder.lastIndexOf('/'))))];
+    const { code, stderr } = await this.#transport.run(['sh', '-c', CLEAN, 'sh', ...sandboxes], {
+      signal,
+      stdin: folders.map((folder) => `${folder}\n`).join(''),
+      timeout: 600_000,
+    });
+    const error = new ApppotError('target', `Cannot remove folders of jobs: ${stderr.trim()}`);
+    return jobs.map(() => (code === 0 ? { value: undefined } : { error }));
+  }
+
+  async check({ signal }: CallOptions): Promise<readonly CheckLine[]> {
+    return checkSlurm(this.#transport, (await this.#place(signal)).root, this.#settings, signal);
+  }
+
+  async preview(submission: Submission): Promise<ReadonlyMap<string, string>> {
+    const { folder = DEFAULT_FOLDER } = this.#settings;
+    const sandbox = `${folder}/${submission.id}`;
+    const indices = submission.tasks.map((_task, position) => taskIndex(submission, position));
+    const commands = chunksOf(indices, DEFAULT_MAX_ARRAY).map((chunk) =>
+      ['sbatch', ...sbatchWords(submission, chunk, SCRIPT, this.#settings)]
+        .map((word) => shellQuote(word))
+        .join(' '),
+    );
+    return previewSandbox(submission, {
+      command: `cd ${sandbox} && ${commands.join('\n')}\n`,
+      [SCRIPT]: await batchScript(submission, sandbox, this.#settings),
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#transport.close();
+  }
+
+  async #place(signal: AbortSignal): Promise<SandboxPlace> {
+    const { folder = DEFAULT_FOLDER, inPlace } = this.#settings;
+    const root = folder.startsWith('~/')
+      ? `${await this.#transport.home(signal)}/${folder.slice(2)}`
+      : folder;
+    return { transport: this.#transport, root: root.replace(/\/+$/, ''), inPlace };
+  }
+}
+
+function isArrayJob({ tasks }: Submission): boolean {
+  return tasks[0]?.index !== undefined;
+}
+
+function remoteJob(isArray: boolean, id: string, chunk: Chunk, index: number, sandbox: string): RemoteJob {
+  return { native: isArray ? `${id}_${index - chunk.shift}` : id, folder: `${sandbox}/${index}` };
+}
+
+function folderOf({ native, folder }: RemoteJob): string {
+  if (folder !== undefined) return folder;
+  throw new ApppotError('target', `The folder of job ${native} is not known.`);
+}
+
+function refusalHint(reason: string): string | undefined {
+  if (/time limit/i.test(reason))
+    return 'Ask for less with --time, or for another partition with --partition.';
+  if (/partition/i.test(reason))
+    return 'Choose a partition with --partition or in the target; sinfo lists them.';
+  if (/account/i.test(reason))
+    return 'Choose an account with --account or in the target; sacctmgr show user -s lists them.';
+  if (/array/i.test(reason))
+    return 'The site takes smaller arrays only: MaxArraySize and MaxSubmitJobs are its limits.';
+  if (/memory|node configuration/i.test(reason))
+    return 'No node has that much: ask for less with --mem or --cpus.';
+  return undefined;
+}
