@@ -1,47 +1,20 @@
 import test from 'ava';
-import {
-  chmod,
-  copyFile,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { packageFile } from '../../src/config/paths.ts';
+import { join } from 'node:path';
 import { run } from '../../src/process/run.ts';
 import { findRuntime } from '../../src/runtime/find.ts';
 import { requireOrSkip } from '../helpers/require.ts';
-
-/** Makes a root folder with busybox and the libraries that it needs. */
-async function guestRoot(root: string, busybox: string): Promise<void> {
-  for (const name of ['bin', 'dev', 'proc', 'mnt', 'ro', 'rw', 'folder']) {
-    await mkdir(join(root, name), { recursive: true });
-  }
-  await copyFile(busybox, join(root, 'bin', 'busybox'));
-  await symlink('busybox', join(root, 'bin', 'sh'));
-  const libraries = await run('ldd', [busybox], { okCodes: [0, 1] });
-  for (const [file] of libraries.stdout.matchAll(/\/\S+/g)) {
-    await mkdir(join(root, dirname(file)), { recursive: true });
-    await copyFile(file, join(root, file));
-  }
-  await copyFile(packageFile('test', 'fixtures', 'guest', 'try-to-escape'), join(root, 'init'));
-  await chmod(join(root, 'init'), 0o755);
-}
+import { findBusybox, tinyRoot } from '../helpers/tiny.ts';
 
 test("the guest's root reaches nothing outside of the folders that it was given", async (t) => {
   const runtime = await findRuntime();
   if (!requireOrSkip(t, runtime.origin !== 'distribution', 'needs a built runtime')) return;
-  const busybox = (await run('sh', ['-c', 'command -v busybox'], { okCodes: [0, 1, 127] })).stdout.trim();
+  const busybox = await findBusybox();
   if (!requireOrSkip(t, busybox !== '', 'needs busybox')) return;
   const folder = await mkdtemp(join(tmpdir(), 'apppot-test-'));
   try {
-    await guestRoot(join(folder, 'root'), busybox);
+    await tinyRoot(join(folder, 'root'), busybox, 'try-to-escape');
     for (const name of ['ro', 'rw/deep', 'secret']) await mkdir(join(folder, name), { recursive: true });
     await writeFile(join(folder, 'secret', 'secret'), 'SECRET');
     await writeFile(join(folder, 'ro', 'file'), 'as it was');
