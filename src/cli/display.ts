@@ -51,6 +51,15 @@ export class Display {
     };
   }
 
+  /** Asks the person at the terminal; undefined when there is none, or a program reads our words. */
+  ask(): ((question: string, options: { readonly echo: boolean }) => Promise<string>) | undefined {
+    if (!process.stdin.isTTY || !process.stderr.isTTY || this.#options.json) return undefined;
+    return async (question, options) => {
+      const { askPerson } = await import('./ask.ts');
+      return askPerson(question, options, { input: process.stdin, output: process.stderr });
+    };
+  }
+
   async #plainStep<T>(title: string, work: (step: Step) => Promise<T>): Promise<T> {
     const { quiet, verbose } = this.#options;
     const say = (text: string): void => {

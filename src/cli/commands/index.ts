@@ -10,6 +10,7 @@ import { runCommand } from './run.ts';
 import { runtimeCommand } from './runtime.ts';
 import { sessionsCommand } from './sessions.ts';
 import { shellCommand } from './shell.ts';
+import { targetsCommand } from './targets.ts';
 
 /** All commands, in the order of the help text. */
 export const COMMANDS: readonly DefineCommand[] = [
@@ -22,6 +23,7 @@ export const COMMANDS: readonly DefineCommand[] = [
   execCommand,
   stopCommand,
   sessionsCommand,
+  targetsCommand,
   cleanCommand,
   cacheCommand,
   configCommand,

@@ -1,0 +1,97 @@
+/** Tries the way to a target's machine, one thing after another, and says in words what is wrong. */
+import type { SlurmTarget } from '../config/targets.ts';
+import { ApppotError } from '../errors.ts';
+import type { CheckLine } from './backend.ts';
+import { siteFolder } from './site-folder.ts';
+import type { Transport } from './transport/transport.ts';
+
+/**
+ * Connection, scheduler, folder, what was staged. Stops where the rest could not work either.
+ *
+ * @throws only when interrupted; everything else is a line
+ */
+export async function checkSite(
+  target: SlurmTarget,
+  transport: Transport,
+  signal: AbortSignal,
+): Promise<readonly CheckLine[]> {
+  const lines: CheckLine[] = [];
+  const add = (title: string, ok: boolean, detail: string, hint?: string): void => {
+    lines.push({ title, ok, detail, ...(hint === undefined ? {} : { hint }) });
+  };
+  const started = performance.now();
+  try {
+    const home = await transport.home(signal);
+    add(
+      'connection',
+      true,
+      `${transport.name}, home ${home}, ${(performance.now() - started).toFixed(0)} ms`,
+    );
+    await checkScheduler(transport, signal, add);
+    await checkFolder(await siteFolder(target, transport, signal), transport, signal, add);
+    await checkNamed(target, transport, signal, add);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof ApppotError)) throw error;
+    add(lines.length === 0 ? 'connection' : 'site', false, error.message, error.hint);
+  }
+  return lines;
+}
+
+type Add = (title: string, ok: boolean, detail: string, hint?: string) => void;
+
+async function checkScheduler(transport: Transport, signal: AbortSignal, add: Add): Promise<void> {
+  const { code, stdout, stderr } = await transport.run(['sbatch', '--version'], { signal });
+  if (code === 0) add('sbatch', true, stdout.trim());
+  else if (code === 127)
+    add(
+      'sbatch',
+      false,
+      'there is no sbatch on PATH',
+      'Commands through ssh get a shorter PATH than a login: name the folder with "path = /…/bin" in the target, after "command -v sbatch" there.',
+    );
+  else add('sbatch', false, stderr.trim() || `code ${code}`);
+}
+
+async function checkFolder(root: string, transport: Transport, signal: AbortSignal, add: Add): Promise<void> {
+  await transport.makeFolder(root, signal);
+  const probe = `${root}/.apppot-check`;
+  await transport.put(Buffer.from('apppot\n'), probe, { signal });
+  const back = await transport.read(probe, { signal });
+  await transport.remove(probe, signal);
+  if (back?.toString() !== 'apppot\n') {
+    add('folder', false, `${root} does not give back what was written to it`);
+    return;
+  }
+  const { stdout } = await transport.run(['df', '-Pk', root], { signal });
+  const free = Number(stdout.trim().split('\n').at(-1)?.trim().split(/\s+/)[3] ?? Number.NaN);
+  const words = Number.isFinite(free) ? `, ${(free / 2 ** 20).toFixed(1)} GiB free` : '';
+  add('folder', true, `${root} can be written to${words}`);
+}
+
+async function checkNamed(
+  target: SlurmTarget,
+  transport: Transport,
+  signal: AbortSignal,
+  add: Add,
+): Promise<void> {
+  const { runtime, image, name } = target;
+  if (runtime !== undefined) {
+    const start = await transport.stat(`${runtime.replace(/^site:/, '')}/apppot-start`, signal);
+    add(
+      'runtime',
+      start !== undefined,
+      runtime,
+      start ? undefined : `Put it there: apppot targets stage ${name}`,
+    );
+  }
+  if (image?.startsWith('site:') === true) {
+    const found = await transport.stat(image.slice('site:'.length), signal);
+    add(
+      'image',
+      found !== undefined,
+      image,
+      found ? undefined : `Put it there: apppot targets stage ${name} --image FILE`,
+    );
+  }
+}

@@ -1,0 +1,58 @@
+/** From a target's name to what works with it. */
+import { stateFolder } from '../config/paths.ts';
+import type { Target } from '../config/targets.ts';
+import { ApppotError } from '../errors.ts';
+import type { Backend, CheckLine } from './backend.ts';
+import { checkSite } from './check.ts';
+import { siteFolder } from './site-folder.ts';
+import { openTransport, type OpenOptions } from './transport/open.ts';
+
+/**
+ * The backend of a target. Only what that kind needs is loaded, and nothing is asked of it yet.
+ *
+ * @throws ApppotError `config` for settings that make no sense together
+ */
+export async function openBackend(target: Target, options: OpenOptions): Promise<Backend> {
+  switch (target.type) {
+    case 'local': {
+      const { LocalBackend } = await import('./local/backend.ts');
+      return new LocalBackend({
+        name: target.name,
+        folder: target.folder ?? stateFolder('jobs', target.name),
+        parallel: target.parallel,
+        allowLoginNode: target.loginNode === 'allow',
+      });
+    }
+    default:
+      throw new ApppotError('target', `Targets of type ${target.type} are not in this version.`);
+  }
+}
+
+/** Tries a target for real: the way there, then what its backend knows. */
+export async function checkTarget(
+  target: Target,
+  options: OpenOptions,
+  signal: AbortSignal,
+): Promise<readonly CheckLine[]> {
+  const lines: CheckLine[] = [];
+  if (target.type === 'slurm') {
+    const transport = await openTransport(target, options);
+    try {
+      lines.push(...(await checkSite(target, transport, signal)));
+    } finally {
+      await transport.close();
+    }
+    if (lines.some(({ ok }) => !ok)) return lines;
+  }
+  const backend = await openBackend(target, options);
+  try {
+    return [...lines, ...(await backend.check({ signal }))];
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof ApppotError)) throw error;
+    const hint = error.hint === undefined ? {} : { hint: error.hint };
+    return [...lines, { title: target.type, ok: false, detail: error.message, ...hint }];
+  } finally {
+    await backend.close();
+  }
+}
