@@ -1,4 +1,4 @@
-import { createInterface } from 'node:readline/promises';
+import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { ApppotError } from '../errors.ts';
 
@@ -29,7 +29,7 @@ export async function askPerson(
       };
       reader.once('SIGINT', stop);
       reader.once('close', stop);
-      reader.question('').then(resolve, reject);
+      reader.question('', resolve);
     });
   } finally {
     reader.removeAllListeners('close');

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { request, type Dispatcher } from 'undici';
+import type { Readable } from 'node:stream';
+import { request } from 'undici';
 import { ApppotError } from '../errors.ts';
 import { counter } from './transport/parts.ts';
 import type { Staged, StageOptions } from './stage-folder.ts';
@@ -100,12 +101,14 @@ async function put(
   return answer.statusCode < 300 ? undefined : `PUT was answered with ${answer.statusCode}`;
 }
 
-type Options = Parameters<typeof request>[1];
+interface Options {
+  readonly method: 'HEAD' | 'GET' | 'PUT';
+  readonly signal: AbortSignal;
+  readonly body?: Readable;
+  readonly headers?: Record<string, string>;
+}
 
-async function ask(
-  url: string,
-  options: Options & { signal: AbortSignal },
-): Promise<Dispatcher.ResponseData> {
+async function ask(url: string, options: Options): Promise<Awaited<ReturnType<typeof request>>> {
   try {
     return await request(url, options);
   } catch (cause) {

@@ -4,7 +4,6 @@ import type { Target } from '../config/targets.ts';
 import { ApppotError } from '../errors.ts';
 import type { Backend, CheckLine } from './backend.ts';
 import { checkSite } from './check.ts';
-import { siteFolder } from './site-folder.ts';
 import { openTransport, type OpenOptions } from './transport/open.ts';
 
 /**
@@ -24,6 +23,7 @@ export async function openBackend(target: Target, options: OpenOptions): Promise
       });
     }
     default:
+      options.progress.debug(`${target.name} is of type ${target.type}`);
       throw new ApppotError('target', `Targets of type ${target.type} are not in this version.`);
   }
 }
@@ -44,8 +44,9 @@ export async function checkTarget(
     }
     if (lines.some(({ ok }) => !ok)) return lines;
   }
-  const backend = await openBackend(target, options);
+  let backend: Backend | undefined;
   try {
+    backend = await openBackend(target, options);
     return [...lines, ...(await backend.check({ signal }))];
   } catch (error) {
     signal.throwIfAborted();
@@ -53,6 +54,6 @@ export async function checkTarget(
     const hint = error.hint === undefined ? {} : { hint: error.hint };
     return [...lines, { title: target.type, ok: false, detail: error.message, ...hint }];
   } finally {
-    await backend.close();
+    await backend?.close();
   }
 }

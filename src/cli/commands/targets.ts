@@ -1,5 +1,4 @@
 import { Command } from '@commander-js/extra-typings';
-import { ApppotError } from '../../errors.ts';
 import { humanBytes, table } from '../table.ts';
 import type { CommandContext, DefineCommand } from '../context.ts';
 
