@@ -34,7 +34,7 @@ zstd: images cannot be compressed with zstd'
 
 tests='bc busybox-static curl dash e2fsprogs iperf3 munge nordugrid-arc-arcctl nordugrid-arc-arcctl-service nordugrid-arc-arex
 	nordugrid-arc-client nordugrid-arc-plugins-arcrest nordugrid-arc-plugins-needed nordugrid-arc-test-utils
-	openssh-client openssh-server openssl procps qemu-system-x86 shellcheck skopeo slurm-wlm strace tmux umoci'
+	openssh-client openssh-server openssl procps qemu-system-x86 shellcheck skopeo slurm-wlm strace tcsh tmux umoci'
 
 required_only=0 tests_too=0 dry_run=0
 for option; do
