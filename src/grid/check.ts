@@ -1,4 +1,4 @@
-/** Tries the way to a target's machine, one thing after another, and says in words what is wrong. */
+/** Tries the way to a target's machine and its files; what its batch system needs is the backend's to check. */
 import type { SlurmTarget } from '../config/targets.ts';
 import { ApppotError } from '../errors.ts';
 import type { CheckLine } from './backend.ts';
@@ -6,7 +6,7 @@ import { siteFolder } from './site-folder.ts';
 import type { Transport } from './transport/transport.ts';
 
 /**
- * Connection, scheduler, folder, what was staged. Stops where the rest could not work either.
+ * Connection, files, what was staged. Stops where the rest could not work either.
  *
  * @throws only when interrupted; everything else is a line
  */
@@ -27,7 +27,6 @@ export async function checkSite(
       true,
       `${transport.name}, home ${home}, ${(performance.now() - started).toFixed(0)} ms`,
     );
-    await checkScheduler(transport, signal, add);
     await checkFolder(await siteFolder(target, transport, signal), transport, signal, add);
     await checkNamed(target, transport, signal, add);
   } catch (error) {
@@ -40,19 +39,6 @@ export async function checkSite(
 
 type Add = (title: string, ok: boolean, detail: string, hint?: string) => void;
 
-async function checkScheduler(transport: Transport, signal: AbortSignal, add: Add): Promise<void> {
-  const { code, stdout, stderr } = await transport.run(['sbatch', '--version'], { signal });
-  if (code === 0) add('sbatch', true, stdout.trim());
-  else if (code === 127)
-    add(
-      'sbatch',
-      false,
-      'there is no sbatch on PATH',
-      'Commands through ssh get a shorter PATH than a login: name the folder with "path = /…/bin" in the target, after "command -v sbatch" there.',
-    );
-  else add('sbatch', false, stderr.trim() || `code ${code}`);
-}
-
 async function checkFolder(root: string, transport: Transport, signal: AbortSignal, add: Add): Promise<void> {
   await transport.makeFolder(root, signal);
   const probe = `${root}/.apppot-check`;
@@ -60,13 +46,13 @@ async function checkFolder(root: string, transport: Transport, signal: AbortSign
   const back = await transport.read(probe, { signal });
   await transport.remove(probe, signal);
   if (back?.toString() !== 'apppot\n') {
-    add('folder', false, `${root} does not give back what was written to it`);
+    add('files', false, `${root} does not give back what was written to it`);
     return;
   }
   const { stdout } = await transport.run(['df', '-Pk', root], { signal });
   const free = Number(stdout.trim().split('\n').at(-1)?.trim().split(/\s+/)[3] ?? Number.NaN);
   const words = Number.isFinite(free) ? `, ${(free / 2 ** 20).toFixed(1)} GiB free` : '';
-  add('folder', true, `${root} can be written to${words}`);
+  add('files', true, `written to ${root} and read back${words}`);
 }
 
 async function checkNamed(
