@@ -58,10 +58,10 @@ for (const [kind, line] of cases)
     const settings = `[target there]\ntype = slurm\nssh = lab\nssh_config = ${sshd.config}\nfolder = ${site}\n${line}`;
     const words = ['targets', 'stage', 'there', '--image', 'my image.img', '--json'];
     const plan = await call(sshd, [...words, '--dry-run'], settings);
-    t.is(plan.code, 0, String(plan.stderr));
+    t.is(plan.code, 0, `said: ${plan.stderr}`);
     t.deepEqual(await readdir(site), []);
     const first = await call(sshd, words, settings);
-    t.is(first.code, 0, String(first.stderr));
+    t.is(first.code, 0, `said: ${first.stderr}`);
     const { staged, settings: lines } = JSON.parse(first.stdout) as {
       staged: { place: string; sent: boolean; item: { digest: string } }[];
       settings: string[];
@@ -149,7 +149,7 @@ test('web space gets files by PUT, and where it takes none the user is told what
     `[target ce]\ntype = arc\nendpoint = https://x\nbase_url = ${base}/${path}\n`;
   const words = ['targets', 'stage', 'ce', '--image', 'my image.img'];
   const open = await call(sshd, words, settings('open/space'));
-  t.is(open.code, 0, String(open.stderr));
+  t.is(open.code, 0, `said: ${open.stderr}`);
   t.is(puts, 4);
   t.is((await call(sshd, words, settings('open/space/'))).code, 0);
   t.is(puts, 4);
