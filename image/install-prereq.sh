@@ -30,11 +30,13 @@ required='bc bison flex gcc libc6-dev libglib2.0-dev make meson ninja-build patc
 optional='uidmap: images are built by the driver "uml", four times slower, when you are not root
 user-mode-linux: no launch without a built runtime
 slirp: no network in the guest without a built runtime
-zstd: images cannot be compressed with zstd'
+zstd: images cannot be compressed with zstd
+squashfs-tools: changes files are unpacked at every launch instead of mounted'
 
-tests='bc busybox-static curl dash e2fsprogs iperf3 munge nordugrid-arc-arcctl nordugrid-arc-arcctl-service nordugrid-arc-arex
-	nordugrid-arc-client nordugrid-arc-plugins-arcrest nordugrid-arc-plugins-needed nordugrid-arc-test-utils
-	openssh-client openssh-server openssl procps qemu-system-x86 shellcheck skopeo slurm-wlm strace tcsh tmux umoci'
+tests='attr bc busybox-static curl dash e2fsprogs iperf3 munge nordugrid-arc-arcctl nordugrid-arc-arcctl-service
+	nordugrid-arc-arex nordugrid-arc-client nordugrid-arc-plugins-arcrest nordugrid-arc-plugins-needed
+	nordugrid-arc-test-utils openssh-client openssh-server openssl procps qemu-system-x86 shellcheck skopeo
+	slurm-wlm strace tcsh tmux umoci'
 
 required_only=0 tests_too=0 dry_run=0
 for option; do

@@ -104,6 +104,7 @@ struct options {
 	const char *crc32c;
 	bool no_confine;
 	bool shell;
+	bool as_root;
 	long grace_s;
 	long time_s;
 	long boot_timeout_s;

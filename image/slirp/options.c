@@ -18,7 +18,7 @@
 enum name {
 	PLAIN = 256, CONSOLE, RUN_BASE, ID, WORDS, LEGACY_KERNEL, NO_CONFINE, FULL_BOOT, SCRATCH, EXEC, ASK, CRC32C, KEEP_RUN_FOLDER, OUTCOME, KERNEL, KERNEL_ARG, IMAGE, COW, CHANGES,
 	WRITE, JOB_FOLDER, BIND, MEM, CPUS, NETWORK, HOST_LOOPBACK, FORWARD, LEGACY_SLIRP, PIN,
-	DIE_WITH_PARENT, NO_STDIN, GRACE, TIME, BOOT_TIMEOUT, ENV, DEFAULT_ENV, PWD, NAME, SHELL, VERSION, HELP,
+	DIE_WITH_PARENT, NO_STDIN, GRACE, TIME, BOOT_TIMEOUT, ENV, DEFAULT_ENV, PWD, NAME, SHELL, AS_ROOT, VERSION, HELP,
 };
 
 static const struct option names[] = {
@@ -61,6 +61,7 @@ static const struct option names[] = {
 	{ "pwd", required_argument, NULL, PWD },
 	{ "name", required_argument, NULL, NAME },
 	{ "shell", no_argument, NULL, SHELL },
+	{ "as-root", no_argument, NULL, AS_ROOT },
 	{ "version", no_argument, NULL, VERSION },
 	{ "help", no_argument, NULL, HELP },
 	{ NULL, 0, NULL, 0 },
@@ -149,6 +150,7 @@ static void one_option(struct options *options, int name, char **argv)
 	case DEFAULT_ENV: strings_add(&options->default_env, optarg); break;
 	case PWD: options->pwd = optarg; break;
 	case NAME: options->program_name = optarg; break;
+	case AS_ROOT: options->as_root = true; break;
 	case SHELL: options->shell = true; break;
 	case VERSION: printf("slirp (AppPot) %s\n", APPPOT_VERSION); exit(0);
 	case HELP: fputs(usage, stdout); exit(0);

@@ -75,8 +75,9 @@ static void write_spec(FILE *spec, const struct options *options, const char kin
 
 	record(spec, "supervised", "1");
 	record(spec, "fds", kinds);
-	number(spec, "uid", getuid());
-	number(spec, "gid", getgid());
+	/* As root the job finds the system as it is: nobody in it takes our ids. */
+	number(spec, "uid", options->as_root ? 0 : getuid());
+	number(spec, "gid", options->as_root ? 0 : getgid());
 	if (options->pwd)
 		record(spec, "pwd", options->pwd);
 	if (options->shell)

@@ -1,4 +1,5 @@
 /** The only module that prints. Results go to standard output; progress, notes and errors to standard error. */
+import { PassThrough, type Writable } from 'node:stream';
 import type { ListrTaskWrapper, ListrRenderer } from 'listr2';
 import { ApppotError } from '../errors.ts';
 import type { Progress, Step } from '../progress.ts';
@@ -34,6 +35,15 @@ export class Display {
   result(data: unknown, text: string): void {
     if (this.#options.json) process.stdout.write(`${JSON.stringify(data, null, 2)}\n`);
     else if (text !== '') process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  }
+
+  /** Standard output, for a result that is too long to be held: lines of text, or one JSON document with --json. */
+  stream(): Writable {
+    const output = new PassThrough();
+    // A reader that has seen enough (head) is no failure.
+    process.stdout.on('error', () => output.destroy());
+    output.pipe(process.stdout, { end: false });
+    return output;
   }
 
   /** Progress for long work: listr2 on a terminal, plain lines elsewhere, nothing with --quiet. */

@@ -30,10 +30,11 @@ export async function startGuest(
     kernel: asText(given['kernel']) ?? settings.kernel?.value,
     helper: asText(given['slirp']) ?? settings.helper?.value,
   });
-  const words = [...optionWords(given), ...(request.words ?? [])];
+  const ready = await withLayers(context, given, runtime);
+  const words = [...optionWords(ready), ...(request.words ?? [])];
   const image = request.image ?? settings.image?.value;
   if (request.session !== undefined && image !== undefined)
-    words.push('--overlay', await sessionDisk(context, image, request.session.name, given));
+    words.push('--overlay', await sessionDisk(context, image, request.session.name, ready));
   const add = (name: string, value: string | number | undefined): void => {
     if (value !== undefined && !words.includes(name)) words.push(name, String(value));
   };
@@ -44,6 +45,29 @@ export async function startGuest(
   // From here on signals are the guest's, and the supervisor's answer decides.
   context.releaseSignals();
   return launch(launchParts(runtime), { options: words, program: request.program });
+}
+
+/** Changes files become layers, which are mounted. From the first that cannot be one on, all are unpacked, in order. */
+async function withLayers(
+  context: CommandContext,
+  given: Readonly<Record<string, unknown>>,
+  runtime: Runtime,
+): Promise<Readonly<Record<string, unknown>>> {
+  const files = (given['changes'] as readonly string[] | undefined) ?? [];
+  // The kernel of a distribution cannot mount layers.
+  if (files.length === 0 || runtime.origin !== 'built' || runtime.snap === undefined) return given;
+  const { layerFor } = await import('../snapshot/layer.ts');
+  const options = { progress: context.display().progress(), signal: context.signal };
+  const changes: string[] = [];
+  for (const [index, file] of files.entries()) {
+    const layer = await layerFor(file, options);
+    if (layer === file && !file.endsWith('.layer')) {
+      changes.push(...files.slice(index));
+      break;
+    }
+    changes.push(layer);
+  }
+  return { ...given, changes };
 }
 
 /** The file where a session keeps what the guest writes. */

@@ -1,10 +1,10 @@
-/** The file that a build makes: complete or not there. */
+/** The file that long work makes: complete or not there. */
 import { randomBytes } from 'node:crypto';
 import { access, constants, link, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ApppotError, systemCode } from '../errors.ts';
 
-/** An image that is being made beside the place where it will be. */
+/** A file that is being made beside the place where it will be. */
 export interface Output {
   readonly path: string;
   /** The file to write; in the same folder, so that giving it its name is one step. */
@@ -16,13 +16,14 @@ export interface Output {
 }
 
 /**
- * Checks that an image may be written and names the temporary file.
+ * Checks that a file may be written and names the temporary one.
  *
- * @param path where the image shall be
+ * @param path where the file shall be
  * @param force whether an existing file may be replaced
+ * @param what the file, for messages
  * @throws ApppotError `exists`, `not-found` for a missing folder, `permission`
  */
-export async function openOutput(path: string, force: boolean): Promise<Output> {
+export async function openOutput(path: string, force: boolean, what = 'image'): Promise<Output> {
   const full = resolve(path);
   const folder = dirname(full);
   const existing = await stat(full).catch(() => undefined);
@@ -30,11 +31,11 @@ export async function openOutput(path: string, force: boolean): Promise<Output> 
     throw new ApppotError('exists', `${path} is there already and is no file.`);
   if (existing !== undefined && !force)
     throw new ApppotError('exists', `${path} is there already.`, {
-      hint: 'Give another name with -o, or --force to replace it once the new image is complete.',
+      hint: `Give another name with -o, or --force to replace it once the new ${what} is complete.`,
     });
   await access(folder, constants.W_OK).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT')
-      throw new ApppotError('not-found', `There is no folder ${folder} to put the image into.`);
+      throw new ApppotError('not-found', `There is no folder ${folder} to put the ${what} into.`);
     throw new ApppotError('permission', `The folder ${folder} cannot be written to.`, { cause: error });
   });
   const temporary = join(folder, `.${basename(full)}.${randomBytes(6).toString('hex')}.part`);
@@ -56,7 +57,7 @@ async function linkNew(from: string, to: string): Promise<void> {
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EEXIST')
-      throw new ApppotError('exists', `${to} came into being during the build; it is left as it is.`);
+      throw new ApppotError('exists', `${to} came into being meanwhile; it is left as it is.`);
     // File systems without hard links.
     if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw error;
     await rename(from, to);

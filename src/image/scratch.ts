@@ -13,11 +13,15 @@ const KEEP = 'keep';
  * much for a /tmp that is memory. Folders that killed builds of this user left there are handed to `remove` first.
  *
  * @param remove ends the life of a folder that may hold files of other owners
+ * @param prefix of the folder's name, one for each kind of work
  */
-export async function makeScratch(remove: (folder: string) => Promise<void>): Promise<string> {
+export async function makeScratch(
+  remove: (folder: string) => Promise<void>,
+  prefix = PREFIX,
+): Promise<string> {
   const base = scratchBase();
-  for (const folder of await abandoned(base)) await remove(folder);
-  const folder = await mkdtemp(join(base, PREFIX));
+  for (const folder of await abandoned(base, prefix)) await remove(folder);
+  const folder = await mkdtemp(join(base, prefix));
   await chmod(folder, 0o700);
   await writeFile(join(folder, 'pid'), `${process.pid}\n`);
   return folder;
@@ -35,10 +39,10 @@ export function scratchBase(): string {
 }
 
 /** Scratch folders of this user whose build is no longer there. */
-async function abandoned(base: string): Promise<readonly string[]> {
+async function abandoned(base: string, prefix: string): Promise<readonly string[]> {
   const found: string[] = [];
   for (const name of await readdir(base).catch(() => [])) {
-    if (!name.startsWith(PREFIX)) continue;
+    if (!name.startsWith(prefix)) continue;
     const folder = join(base, name);
     const status = await stat(folder).catch(() => undefined);
     if (status?.isDirectory() !== true || status.uid !== process.getuid?.()) continue;

@@ -9,6 +9,7 @@ export const CACHE_KINDS = {
   sources: 'downloaded sources of the runtime',
   images: 'base systems and images, for rebuilds in seconds',
   tools: 'programs that pack images',
+  layers: 'changes files as layers, made at their first launch',
   probes: 'what kernels answered about themselves',
   log: 'logs of builds',
 } as const;

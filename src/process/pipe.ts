@@ -12,6 +12,10 @@ export interface PipeOptions {
   readonly stdout: Writable;
   /** Added to the base environment. */
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Folder to run in. */
+  readonly cwd?: string;
+  /** Called with each whole line of standard error. */
+  readonly onLine?: (line: string) => void;
 }
 
 /**
@@ -31,13 +35,21 @@ export async function runPiped(
   const child = spawn(file, [...args], {
     stdio: [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     env: { ...baseEnvironment(), ...options.env },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     // A group of its own: Ctrl-C on the terminal is for us, who then end it.
     detached: true,
   });
   const stop = (): void => void child.kill('SIGTERM');
   options.signal.addEventListener('abort', stop, { once: true });
   let stderr = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(-262_144)));
+  let rest = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr = (stderr + text).slice(-262_144);
+    if (options.onLine === undefined) return;
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    lines.forEach(options.onLine);
+  });
   child.stdin?.on('error', () => undefined);
   if (child.stdin !== null) options.stdin?.pipe(child.stdin);
   child.stdout?.pipe(options.stdout);

@@ -17,6 +17,8 @@ export interface Runtime {
   readonly start: string;
   /** The static guest runner, which goes into images. */
   readonly guest?: string;
+  /** apppot-snap: static, runs here and in any guest. */
+  readonly snap?: string;
   readonly origin: 'built' | 'distribution' | 'given';
 }
 
@@ -67,6 +69,7 @@ async function findBuilt(): Promise<Runtime | undefined> {
   for (const folder of runtimeFolders()) {
     if (!(await isProgram(join(folder, 'linux')))) continue;
     const [kernelSmp, guest] = [join(folder, 'linux-smp'), join(folder, 'apppot-guest')];
+    const snap = join(folder, 'apppot-snap');
     return {
       folder,
       kernel: join(folder, 'linux'),
@@ -74,6 +77,7 @@ async function findBuilt(): Promise<Runtime | undefined> {
       start: join(folder, 'apppot-start'),
       ...((await isProgram(kernelSmp)) ? { kernelSmp } : {}),
       ...((await isProgram(guest)) ? { guest } : {}),
+      ...((await isProgram(snap)) ? { snap } : {}),
       origin: 'built',
     };
   }

@@ -10,6 +10,7 @@ import { runCommand } from './run.ts';
 import { runtimeCommand } from './runtime.ts';
 import { sessionsCommand } from './sessions.ts';
 import { shellCommand } from './shell.ts';
+import { snapCommand } from './snap.ts';
 import { targetsCommand } from './targets.ts';
 
 /** All commands, in the order of the help text. */
@@ -23,6 +24,7 @@ export const COMMANDS: readonly DefineCommand[] = [
   execCommand,
   stopCommand,
   sessionsCommand,
+  snapCommand,
   targetsCommand,
   cleanCommand,
   cacheCommand,
