@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { Display } from './display.ts';
 import { ApppotError } from '../errors.ts';
@@ -24,6 +25,8 @@ export interface OwnedContext extends CommandContext {
 /** A context whose signal follows this process' signals until `dispose` is called. */
 export function createContext(): OwnedContext {
   const abort = new AbortController();
+  // Every request and program of a command listens to it, many at a time.
+  setMaxListeners(0, abort.signal);
   const onSignal = (name: NodeJS.Signals, number: number): void => {
     abort.abort(new ApppotError('interrupted', `Interrupted by ${name}.`, { exitCode: 128 + number }));
   };

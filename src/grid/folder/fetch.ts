@@ -16,7 +16,7 @@ import type { Transport } from '../transport/transport.ts';
  * @throws ApppotError `not-found` when the job folder is gone, `no-space`; what the transport throws
  */
 export async function fetchFolder(
-  transport: Transport,
+  transport: Pick<Transport, 'name' | 'list' | 'get'>,
   source: string,
   folder: string,
   options: FetchOptions,

@@ -1,0 +1,19 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { cacheFolder, packageFile } from '../../src/config/paths.ts';
+
+let image: Promise<string> | undefined;
+
+/** A minimal image, small enough to travel; kept in the cache, since it takes a quarter of a minute. */
+export function smallImage(): Promise<string> {
+  image ??= (async () => {
+    const file = cacheFolder('test', 'small.img');
+    if (!existsSync(file)) {
+      const words = ['build-image', '--packages', 'minimal', '--size', '400M', '--quiet', '-o', file];
+      await promisify(execFile)(process.execPath, [packageFile('dist/src/cli/main.js'), ...words]);
+    }
+    return file;
+  })();
+  return image;
+}
