@@ -30,6 +30,9 @@ void kernel_words(const struct options *options, struct kernel *kernel, int job_
 	strings_add(&kernel->args, "seccomp=auto");
 	if (options->cpus > 1)
 		strings_addf(&kernel->args, "ncpus=%d", options->cpus);
+	/* sysvinit and systemd would check the root, which is mounted for writing by now, and stop. */
+	if (options->full_boot)
+		strings_add(&kernel->args, "fastboot");
 	strings_add(&kernel->args, "uml_dir=.");
 	strings_add(&kernel->args, "umid=guest");
 	strings_add(&kernel->args, "con=null");

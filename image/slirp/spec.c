@@ -62,7 +62,7 @@ static void write_job(FILE *spec, const struct options *options, int job_folder)
 	}
 	if (options->layered)
 		number(spec, "upper", options->upper_device);
-	if (options->disk_mode == DISK_COW)
+	if (options->disk_mode != DISK_DISCARD)
 		record(spec, "kept", "1");
 	if (options->full_boot)
 		record(spec, "fullboot", "1");

@@ -67,6 +67,11 @@ export const LAUNCH_OPTIONS: readonly LaunchOption[] = [
     description: "a further word for the kernel's command line",
     repeat: true,
   },
+  {
+    name: '--full-boot',
+    flags: '--full-boot',
+    description: "start the image's own init first, with its services",
+  },
   { name: '--id', flags: '--id <name>', description: 'name of the guest' },
   { name: '--outcome', flags: '--outcome <file>', description: 'write there, as JSON, how it ended' },
   {
