@@ -42,6 +42,7 @@ export async function prepare(image: string, wanted: readonly Column[]): Promise
   await mkdir(join(tree, 'home/user/job'), { recursive: true });
   for (const name of ['inside.sh', 'gauss.c', 'small.c'])
     await copyFile(packageFile('bench', name), join(job, name));
+  await copyFile(packageFile('test', 'fixtures', 'c', 'memory.c'), join(job, 'memory.c'));
   await start(['tar', '-C', join(tree, 'usr'), '-cf', join(job, 'tree.tar'), 'include', 'share', 'lib/gcc']);
   const stock = await start(['test', '-x', STOCK], { okCodes: [0, 1] });
   if (stock.exitCode !== 0 && wanted.some((column) => column.startsWith('stock')))

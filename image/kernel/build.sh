@@ -91,8 +91,8 @@ done
 KBUILD_BUILD_TIMESTAMP=$(date -u -d "@$(stat -c %Y source/Makefile)")
 export KBUILD_BUILD_TIMESTAMP KBUILD_BUILD_USER=apppot KBUILD_BUILD_HOST=apppot
 
-# build FLAVOUR FRAGMENT...
-build() {
+# configure FLAVOUR FRAGMENT...
+configure() {
 	flavour=$1
 	shift
 	echo "== configure $flavour"
@@ -106,19 +106,28 @@ build() {
 		esac
 	done <"$flavour.fragment"
 	[ -z "$lost" ] || die 6 "Linux $version.$patchlevel lost from the configuration of $flavour:$lost"
-	echo "== compile $flavour"
-	make -C source ARCH=um O="../$flavour" -j"$jobs" linux
-	strip -o "$flavour.stripped" "$flavour/linux"
-	mv "$flavour.stripped" "$output/$flavour"
 }
 
 case $output in
 /*) ;;
 *) die 2 '--output has to be an absolute path' ;;
 esac
-build linux "$config"
-rm -rf linux
-build linux-smp "$config" "$here/smp.config"
+configure linux "$config"
+configure linux-smp "$config" "$here/smp.config"
+
+# Both at once, with one pool of jobs: no processor is idle while the other one links.
+cat >both.mk <<'END'
+.PHONY: both linux linux-smp
+both: linux linux-smp
+linux linux-smp:
+	+$(MAKE) -C source ARCH=um O=../$@ linux
+END
+echo '== compile'
+make -f both.mk -j"$jobs" both
+for flavour in linux linux-smp; do
+	strip -o "$flavour.stripped" "$flavour/linux"
+	mv "$flavour.stripped" "$output/$flavour"
+done
 make -s -C source ARCH=um O=../linux-smp kernelrelease >linux.version
 mv linux.version "$output/linux.version"
 echo '== done'

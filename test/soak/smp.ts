@@ -6,9 +6,18 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFileSync, existsSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
-import { homedir, tmpdir } from 'node:os';
+import { availableParallelism, homedir, tmpdir } from 'node:os';
 import path from 'node:path';
 
 const short = process.env['APPPOT_SOAK'] === 'short';
@@ -44,6 +53,19 @@ function checkedSource(): string {
   return functions.join('');
 }
 
+/** Gives the guest's processes other processors, as a batch system does that changes a cpuset: one, the other, both. */
+function changeMask(round: number): void {
+  const mask = ['0x1', '0x2', '0x3'][round % 3] ?? '0x3';
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (readlinkSync(`/proc/${pid}/cwd`).startsWith(folder))
+        execFileSync('taskset', ['-ap', mask, pid], { stdio: 'ignore' });
+    } catch {
+      continue; // gone meanwhile, or not ours
+    }
+  }
+}
+
 const image = findImage();
 const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'apppot smp ')));
 for (const name of ['smp-load.sh', 'ring.c'])
@@ -66,9 +88,18 @@ const guest = spawn(
   ],
   { cwd: folder, stdio: ['ignore', 'inherit', 'inherit'] },
 );
+let round = 0;
+const masks = setInterval(
+  () => {
+    if (availableParallelism() > 1) changeMask(round % 2 === 0 ? 2 : (round >> 1) % 2);
+    round += 1;
+  },
+  short ? 1000 : 5000,
+);
 const timer = setTimeout(() => guest.kill('SIGKILL'), (SECONDS + 300) * 1000);
 const [code] = (await once(guest, 'close')) as [number | null];
 clearTimeout(timer);
+clearInterval(masks);
 server.close();
 rmSync(folder, { recursive: true, force: true });
 const took = ((Date.now() - started) / 1000).toFixed(0);
