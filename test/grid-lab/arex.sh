@@ -76,7 +76,7 @@ END
 # minute, and batch systems that are asked twice a second instead of twice a minute.
 make_scripts() {
 	local from=/usr/share/arc bin=$lab/bin name
-	sed "s#<arex:gmconfig>\\\$ARC_RUNTIME_CONFIG</arex:gmconfig>#&<arex:InfoproviderWakeupPeriod>20</arex:InfoproviderWakeupPeriod>#" \
+	sed "s#<arex:gmconfig>\\\$ARC_RUNTIME_CONFIG</arex:gmconfig>#&<arex:InfoproviderWakeupPeriod>50</arex:InfoproviderWakeupPeriod>#" \
 		"$from/arc-arex-start" >"$bin/arc-arex-start"
 	sed 's#<tcp:Listen><tcp:Port>#<tcp:Listen><tcp:Interface>127.0.0.1</tcp:Interface><tcp:Port>#' \
 		"$from/arc-arex-ws-start" >"$bin/arc-arex-ws-start"
