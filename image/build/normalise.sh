@@ -23,6 +23,7 @@ normalise() (
 	chmod 644 etc/resolv.conf
 	mkdir -p var/lib/apppot
 	: >var/lib/apppot/apppot-snap.base
+	: >var/lib/apppot/apppot-snap.index
 	: >var/lib/apppot/base-id
 	# The day of the last change of a password would be the day of the build.
 	sed -i 's/^\([^:]*:[^:]*\):[0-9]*:/\1:19000:/' etc/shadow

@@ -1,15 +1,16 @@
 #!/bin/sh
 # Builds the Debian package apppot.
 #
-#   build-deb.sh OUTPUT.deb VERSION RUNNER
+#   build-deb.sh OUTPUT.deb VERSION RUNNER SNAP
 #
-# RUNNER is the static program apppot-guest. The same input gives the same bytes: every time stamp is SOURCE_DATE_EPOCH
+# RUNNER and SNAP are the static programs apppot-guest and apppot-snap. The same input gives the same bytes: every time stamp is SOURCE_DATE_EPOCH
 # (0 when it is not set), owners are root, and dpkg-deb compresses with one thread.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 output=$1
 version=$2
 runner=$3
+snap=$4
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0}
 export SOURCE_DATE_EPOCH
 umask 022
@@ -24,8 +25,7 @@ put() { # MODE SOURCE DESTINATION
 }
 put 755 "$here/apppot-init" usr/lib/apppot/apppot-init
 put 755 "$runner" usr/lib/apppot/apppot-guest
-put 755 "$here/apppot-manifest" usr/lib/apppot/apppot-manifest
-put 755 "$here/apppot-snap" usr/bin/apppot-snap
+put 755 "$snap" usr/bin/apppot-snap
 put 644 "$here/inittab" usr/share/apppot/inittab
 put 644 "$here/copyright" usr/share/doc/apppot/copyright
 put 644 "$here/apppot-snap.exclude" var/lib/apppot/apppot-snap.exclude

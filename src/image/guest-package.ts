@@ -13,7 +13,7 @@ export interface GuestPackage {
 }
 
 /**
- * Builds the package from image/guest: the runner by image/guest/build.sh, then image/guest/build-deb.sh. The same sources
+ * Builds the package: the runner by image/guest/build.sh, apppot-snap by image/snap/build.sh, then image/guest/build-deb.sh. The same sources
  * and compiler give the same bytes.
  *
  * @param folder a private folder for the result
@@ -24,8 +24,10 @@ export async function buildGuestPackage(folder: string, signal: AbortSignal): Pr
   const sources = packageFile('image', 'guest');
   const runner = join(folder, 'apppot-guest');
   await run('sh', [join(sources, 'build.sh'), '--output', runner], { signal });
+  const snap = join(folder, 'apppot-snap');
+  await run('sh', [packageFile('image', 'snap', 'build.sh'), '--output', snap], { signal });
   const file = join(folder, `apppot_${version}.deb`);
-  await run('sh', [join(sources, 'build-deb.sh'), file, version, runner], {
+  await run('sh', [join(sources, 'build-deb.sh'), file, version, runner, snap], {
     env: { SOURCE_DATE_EPOCH: '0' },
     signal,
   });

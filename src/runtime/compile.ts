@@ -57,6 +57,7 @@ export async function compile(request: CompileRequest): Promise<void> {
     const sources = ['--libslirp', library.original.file, '--debian', library.debian.file];
     await script('slirp', [...sources, '--work', folder, '--output', join(output, 'slirp')], step);
     await script('guest', ['--output', join(output, 'apppot-guest')], step);
+    await script('snap', ['--output', join(output, 'apppot-snap')], step);
   });
   await progress.step('Build the kernels', async (step) => {
     const folder = join(work, 'kernel');
@@ -107,7 +108,7 @@ async function runScript(
 
 async function writeManifest(request: CompileRequest): Promise<void> {
   const { output } = request;
-  const names = ['linux', 'linux-smp', 'slirp', 'apppot-start', 'apppot-guest'];
+  const names = ['linux', 'linux-smp', 'slirp', 'apppot-start', 'apppot-guest', 'apppot-snap'];
   const digests = await Promise.all(
     names.map(async (name): Promise<[string, string]> => [name, await fileDigest(join(output, name))]),
   );

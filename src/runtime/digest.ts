@@ -10,6 +10,7 @@ const INPUTS: readonly (readonly [folder: string, names: RegExp])[] = [
   ['kernel/patches', /\.patch$/],
   ['slirp', /\.[ch]$|^build\.sh$/],
   ['guest', /\.[ch]$|^build\.sh$/],
+  ['snap', /\.[ch]$|^build\.sh$/],
   ['host', /^apppot-start$/],
 ];
 

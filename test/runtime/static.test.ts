@@ -12,6 +12,7 @@ const PROGRAMS: readonly (readonly [name: string, option: string, words: RegExp]
   ['linux', '--version', /^7\.\d+/],
   ['linux-smp', '--help', /^ncpus=/m],
   ['slirp', '--help', /^usage: slirp/m],
+  ['apppot-snap', '--help', /^usage: apppot-snap/m],
 ];
 
 /** Runs each program in a chroot at `root`. */
