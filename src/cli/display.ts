@@ -46,6 +46,11 @@ export class Display {
     return output;
   }
 
+  /** Prints bytes as they are: a job's own output. */
+  raw(bytes: Uint8Array): void {
+    process.stdout.write(bytes);
+  }
+
   /** Progress for long work: listr2 on a terminal, plain lines elsewhere, nothing with --quiet. */
   progress(): Progress {
     const { quiet, verbose } = this.#options;

@@ -1,4 +1,5 @@
 /** From a target's name to what works with it. */
+import { homedir } from 'node:os';
 import { stateFolder } from '../config/paths.ts';
 import type { Target } from '../config/targets.ts';
 import { ApppotError } from '../errors.ts';
@@ -17,10 +18,29 @@ export async function openBackend(target: Target, options: OpenOptions): Promise
       const { LocalBackend } = await import('./local/backend.ts');
       return new LocalBackend({
         name: target.name,
-        folder: target.folder ?? stateFolder('jobs', target.name),
+        folder:
+          target.folder?.replace(/^site:/, '').replace(/^~(?=\/)/, homedir()) ??
+          stateFolder('sandboxes', target.name),
         parallel: target.parallel,
         allowLoginNode: target.loginNode === 'allow',
       });
+    }
+    case 'slurm': {
+      const { SlurmBackend } = await import('./slurm/backend.ts');
+      return new SlurmBackend(
+        {
+          name: target.name,
+          folder: target.folder?.replace(/^site:/, ''),
+          inPlace: target.ssh === undefined,
+          partition: target.partition,
+          account: target.account,
+          options: target.options,
+          parallel: target.parallel,
+          memoryFactor: target.memoryFactor,
+          memoryOverhead: target.memoryOverhead,
+        },
+        await openTransport(target, options),
+      );
     }
     default:
       options.progress.debug(`${target.name} is of type ${target.type}`);

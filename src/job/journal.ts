@@ -127,6 +127,13 @@ export class JournalJob {
     return (this.#tasks ??= foldEvents(this.record, this.#events));
   }
 
+  /** Positions of the tasks of one attempt, in the order of its submission. */
+  attemptTasks(submission: string): readonly number[] {
+    for (const event of this.#events)
+      if (event.e === 'attempt' && event.id === submission) return event.tasks;
+    return [];
+  }
+
   /**
    * Writes down what happened; when the promise resolves it is on the disk.
    *

@@ -57,6 +57,12 @@ export function statusOf(outcome: JobOutcome): JobStatus {
     ...(node === undefined ? {} : { node }),
     ...(startedAt === undefined ? {} : { startedAt }),
     ...(endedAt === undefined ? {} : { endedAt }),
+    usage: {
+      wall: outcome.wallSeconds ?? 0,
+      user: outcome.userSeconds ?? 0,
+      system: outcome.systemSeconds ?? 0,
+      maxRss: outcome.maxRssKiB ?? 0,
+    },
   };
 }
 

@@ -11,6 +11,8 @@ export interface SandboxParts {
   readonly script: string;
   /** Files of the runtime here (linux, slirp, apppot-start, linux-smp); none when the site has one. */
   readonly runtime: readonly string[];
+  /** Folder on the web that holds the same files, for a site that fetches and keeps them. */
+  readonly runtimeUrl?: string;
   /** The site's own runtime folder; without it and without files, APPPOT_RUNTIME of the site's environment. */
   readonly siteRuntime?: string;
   /** A batch system ends the job hard at its time limit: it has to be over before. */
@@ -50,6 +52,7 @@ export function makeSubmission(
       text('job', jobFile(id, description, parts)),
       text('provenance', provenanceFile(parts.provenance)),
       ...parts.runtime.map((file) => ({ name: `${PARTS}/${basename(file)}`, file, executable: true })),
+      ...urlFiles(parts.runtimeUrl),
       ...imageFile(description.image),
       ...description.changes.map((file, at) => ({ name: `${PARTS}/changes.${at}`, file })),
       ...description.stageIn.map(inputFile),
@@ -61,6 +64,18 @@ export function makeSubmission(
     script: `${PARTS}/apppot-job`,
     after: extra.after,
   };
+}
+
+/** Programs of a runtime. */
+export const RUNTIME_FILES: readonly string[] = ['apppot-start', 'linux', 'linux-smp', 'slirp'];
+
+function urlFiles(folder: string | undefined): readonly SandboxFile[] {
+  if (folder === undefined) return [];
+  return RUNTIME_FILES.map((name) => ({
+    name: `${PARTS}/${name}`,
+    url: `${folder.replace(/\/+$/, '')}/${name}`,
+    executable: true,
+  }));
 }
 
 function imageFile(image: string): readonly SandboxFile[] {

@@ -88,6 +88,13 @@ export interface JobStatus {
   readonly queuedAt?: string;
   readonly startedAt?: string;
   readonly endedAt?: string;
+  /** What an outcome measured: seconds, and KiB of the biggest process. */
+  readonly usage?: {
+    readonly wall: number;
+    readonly user: number;
+    readonly system: number;
+    readonly maxRss: number;
+  };
 }
 
 /**

@@ -5,12 +5,14 @@ import { cleanCommand } from './clean.ts';
 import { configCommand } from './config.ts';
 import { doctorCommand } from './doctor.ts';
 import { execCommand, psCommand, stopCommand } from './guests.ts';
+import { jobsCommand } from './jobs.ts';
 import { resizeCommand } from './resize.ts';
 import { runCommand } from './run.ts';
 import { runtimeCommand } from './runtime.ts';
 import { sessionsCommand } from './sessions.ts';
 import { shellCommand } from './shell.ts';
 import { snapCommand } from './snap.ts';
+import { submitCommand } from './submit.ts';
 import { targetsCommand } from './targets.ts';
 
 /** All commands, in the order of the help text. */
@@ -25,6 +27,8 @@ export const COMMANDS: readonly DefineCommand[] = [
   stopCommand,
   sessionsCommand,
   snapCommand,
+  submitCommand,
+  jobsCommand,
   targetsCommand,
   cleanCommand,
   cacheCommand,

@@ -32,14 +32,14 @@ import { decide, isActive, type SlurmWord } from './states.ts';
 /** Settings of a Slurm target. */
 export interface SlurmSettings extends SlurmOptions {
   readonly name: string;
-  /** Folder for sandboxes; `~/` is the home folder there. Default `~/apppot-jobs`. */
+  /** Folder for sandboxes; `~/` is the home folder there. Default `~/.apppot`. */
   readonly folder?: string | undefined;
   /** sbatch runs here: images are used where they lie. */
   readonly inPlace: boolean;
 }
 
 const SCRIPT = `${PARTS}/job.sbatch`;
-const DEFAULT_FOLDER = '~/apppot-jobs';
+const DEFAULT_FOLDER = '~/.apppot';
 
 /** Instead of indices, for a submission that is no array. */
 const SINGLE = 'single';

@@ -1,0 +1,86 @@
+/** Waits for jobs, asking less and less often, and sends again what a retry can mend. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { ApppotError } from '../../errors.ts';
+import type { JournalJob } from '../../job/journal.ts';
+import { isEnded } from '../../job/record.ts';
+import { newSubmissionId } from '../../job/sandbox.ts';
+import { tasksOf, type Chosen } from '../../job/select.ts';
+import type { LostReason } from '../../job/types.ts';
+import type { Work } from './context.ts';
+import { refresh } from './refresh.ts';
+import { sendAttempt } from './send.ts';
+
+/** Losses that are nobody's fault: another attempt may do. */
+const MENDABLE: readonly LostReason[] = ['node-fail', 'preempted'];
+
+/** Milliseconds from the first question to the second, and at most. */
+const PACE = { local: [100, 1000], far: [1000, 30_000] } as const;
+
+/**
+ * Waits until all chosen tasks have ended.
+ *
+ * @param onRound called after each round, with what it found
+ * @throws ApppotError `credentials` when a target does not know us any more; a target that does not answer is asked
+ *   again, as long as it takes
+ */
+export async function follow(
+  work: Work,
+  chosen: readonly Chosen[],
+  onRound: () => void = () => undefined,
+): Promise<void> {
+  const local = chosen.every(({ job }) => work.target(job.record.target).type === 'local');
+  const [first, slowest] = local ? PACE.local : PACE.far;
+  const poll = Math.min(...chosen.map(({ job }) => (work.target(job.record.target).poll ?? Infinity) * 1000));
+  let wait: number = first;
+  let told = '';
+  for (;;) {
+    const { troubles } = await refresh(work, chosen);
+    for (const [target, error] of troubles) {
+      if (error instanceof ApppotError && error.code === 'credentials') throw error;
+      const text = `${target}: ${error.message}`;
+      if (text !== told) work.options.progress.note(`${text} Asked again; no job failed by it.`);
+      told = text;
+    }
+    if (troubles.size === 0) told = '';
+    if (await mend(work, chosen)) wait = first;
+    onRound();
+    const left = chosen.flatMap(tasksOf).filter((task) => !isEnded(task.status));
+    if (left.length === 0) return;
+    if (left.every(({ remote }) => remote === undefined))
+      throw new ApppotError('job-state', 'Nobody knows whether the target took these jobs.', {
+        hint: '"apppot jobs reconcile" finds out.',
+      });
+    await delay(Math.min(wait, poll), undefined, { signal: work.signal }).catch(() => undefined);
+    work.signal.throwIfAborted();
+    wait = Math.min(wait * 1.5, slowest);
+  }
+}
+
+/** Sends tasks again that were lost without their fault. True when there were some. */
+export async function mend(work: Work, chosen: readonly Chosen[]): Promise<boolean> {
+  let sent = false;
+  for (const { job, positions } of chosen) {
+    if (lostTasks(job, positions).length === 0) continue;
+    await job.locked(work.signal, work.onWait, async () => {
+      // Another client may have done so meanwhile.
+      const lost = lostTasks(job, positions);
+      if (lost.length === 0) return;
+      work.options.progress.note(`${job.shortId}: sending ${lost.length} lost task(s) again`);
+      await sendAttempt(work, job, lost, newSubmissionId());
+      sent = true;
+    });
+  }
+  return sent;
+}
+
+function lostTasks(job: JournalJob, positions: readonly number[]): readonly number[] {
+  return positions.filter((position) => {
+    const task = job.tasks[position];
+    return (
+      task?.status.state === 'failed' &&
+      MENDABLE.includes(task.status.reason ?? 'launch') &&
+      task.attempt <= job.record.description.retry &&
+      !task.cancelAsked
+    );
+  });
+}
