@@ -1,11 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { ApppotError } from '../../errors.ts';
 import { runAttached } from '../../process/attached.ts';
 import { runPiped } from '../../process/pipe.ts';
 import { run } from '../../process/run.ts';
+import { abortable } from './abortable.ts';
+import { Collector } from './parts.ts';
 import { afterMark, commandLine, readEnd } from './script.ts';
 import { lost, ShellTransport } from './shell-transport.ts';
 import type { ExecOptions, ExecResult, Shell } from './shell.ts';
@@ -45,30 +47,28 @@ class OpensshShell implements Shell {
       if (this.#master === master) this.#master = undefined;
       throw error;
     });
-    const chunks: Buffer[] = [];
-    const collected = new Writable({
-      write(chunk: Buffer, _encoding, done) {
-        chunks.push(chunk);
-        done();
-      },
-    });
+    const collected = new Collector();
     const marked = afterMark();
     const into = options.stdout ?? collected;
+    const stop = new AbortController();
+    into.on('error', (error) => {
+      stop.abort(error);
+    });
+    const drained = finished(marked);
+    drained.catch(() => undefined);
     marked.pipe(into);
-    const { stderr: words } = await runPiped(
-      'ssh',
-      [...this.#arguments(folder), commandLine(script, this.#options.path ?? [])],
-      { signal: options.signal, stdin: options.stdin, stdout: marked, env: userEnvironment() },
-    );
-    if (options.stdout === undefined && !into.closed)
-      await new Promise<void>((resolve) => {
-        into.once('close', () => {
-          resolve();
-        });
-      });
+    const signal = AbortSignal.any([options.signal, stop.signal]);
+    const line = commandLine(script, this.#options.path ?? []);
+    const { stderr: words } = await runPiped('ssh', [...this.#arguments(folder), line], {
+      signal,
+      stdin: options.stdin,
+      stdout: marked,
+      env: userEnvironment(),
+    });
+    await abortable(drained, signal);
     const { code, stderr } = readEnd(words);
     if (code === undefined) throw explain(this.name, stderr);
-    return { code, stdout: Buffer.concat(chunks), stderr };
+    return { code, stdout: collected.bytes(), stderr };
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,7 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename } from 'node:path';
-import { Readable, Transform } from 'node:stream';
+import { Readable, Transform, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { ApppotError } from '../../errors.ts';
 
@@ -33,16 +33,45 @@ export function sourceStream(source: string | Uint8Array, offset: number): Reada
     : Readable.from(offset < source.length ? [source.subarray(offset)] : []);
 }
 
-/** Counts the bytes that pass; `onBytes` hears the whole sum, `offset` included. */
-export function counter(onBytes: ((sum: number) => void) | undefined, offset: number): Transform {
+/**
+ * Counts the bytes that pass; `onBytes` hears the whole sum, `offset` included. More than `most` is an error: a sender
+ * that finds no end fills no disk.
+ */
+export function counter(
+  onBytes: ((sum: number) => void) | undefined,
+  offset: number,
+  most = Number.POSITIVE_INFINITY,
+): Transform {
   let sum = offset;
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       sum += chunk.length;
       onBytes?.(sum);
-      done(null, chunk);
+      if (sum > most)
+        done(new ApppotError('target', `More than the ${most} bytes that were announced arrive.`));
+      else done(null, chunk);
     },
   });
+}
+
+/** Keeps all bytes, up to 256 MiB. */
+export class Collector extends Writable {
+  readonly #chunks: Buffer[] = [];
+  #size = 0;
+
+  override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
+    this.#size += chunk.length;
+    if (this.#size > 2 ** 28) {
+      done(new ApppotError('target', 'An answer has more than 256 MiB.'));
+      return;
+    }
+    this.#chunks.push(chunk);
+    done();
+  }
+
+  bytes(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
 }
 
 /** How many bytes of a part are here already; a part that is longer than it can be is removed. */

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { createWriteStream, type WriteStream } from 'node:fs';
+import { createWriteStream } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
-import { pipeline, Readable, type Writable } from 'node:stream';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApppotError } from '../../errors.ts';
 import { counter, partName, partSize, sourceSize, sourceStream } from './parts.ts';
@@ -81,7 +82,7 @@ chmod ${(options.mode ?? 0o600).toString(8)} "$p" && mv -f "$p" ${quotePath(path
       if (there > whole) await this.remove(part, options.signal);
       const bytes = counter(options.onBytes, block * BLOCK);
       // An unreadable source destroys `bytes`, whose error then ends the upload.
-      pipeline(sourceStream(source, block * BLOCK), bytes, () => undefined);
+      pipeline(sourceStream(source, block * BLOCK), bytes).catch(() => undefined);
       const sent = await this.#shell.exec(script(block), { signal: options.signal, stdin: bytes });
       if (sent.code === MISSING) throw lost(this.name, `${path} did not arrive whole`);
       return sent;
@@ -96,23 +97,19 @@ chmod ${(options.mode ?? 0o600).toString(8)} "$p" && mv -f "$p" ${quotePath(path
       const file = await this.#follow(path, options.signal);
       const part = join(dirname(target), partName(target, `${file.mtime}-${file.size}`));
       const offset = await partSize(part, file.size);
-      const received = counter(options.onBytes, offset);
-      const written = createWriteStream(part, { flags: 'a', mode: 0o600 });
-      const problem = new AbortController();
-      written.on('error', (error) => {
-        problem.abort(error);
-      });
-      received.pipe(written);
+      const received = counter(options.onBytes, offset, file.size);
+      const written = pipeline(received, createWriteStream(part, { flags: 'a', mode: 0o600 }));
+      written.catch(() => undefined);
       try {
-        await this.#shell.exec(`tail -c +${offset + 1} ${quotePath(path)} | head -c ${file.size - offset}`, {
-          signal: AbortSignal.any([options.signal, problem.signal]),
-          stdout: received,
-        });
-      } catch (error) {
-        if (problem.signal.aborted) throw localFailure(part, problem.signal.reason);
-        throw error;
+        const script = `tail -c +${offset + 1} ${quotePath(path)} | head -c ${file.size - offset}`;
+        await this.#shell.exec(script, { signal: options.signal, stdout: received });
       } finally {
-        await closed(received, written);
+        // What arrived is kept, also when the connection was lost.
+        received.end();
+        await written.catch((error: unknown) => {
+          options.signal.throwIfAborted();
+          throw error instanceof ApppotError ? error : localFailure(part, error);
+        });
       }
       if ((await fs.stat(part)).size !== file.size) throw lost(this.name, `${path} did not arrive whole`);
       await fs.rename(part, target);
@@ -238,15 +235,4 @@ function localFailure(part: string, cause: unknown): ApppotError {
   const { code, message } = cause as NodeJS.ErrnoException;
   const kind = code === 'ENOSPC' || code === 'EDQUOT' ? 'no-space' : 'permission';
   return new ApppotError(kind, `Cannot write ${part}: ${message}.`, { cause });
-}
-
-/** Waits until all that arrived is written. */
-async function closed(from: Writable, into: WriteStream): Promise<void> {
-  from.end();
-  if (into.closed) return;
-  await new Promise<void>((resolve) => {
-    into.once('close', () => {
-      resolve();
-    });
-  });
 }

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
-import { Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientChannel } from 'ssh2';
 import { ApppotError } from '../../errors.ts';
 import { abortable } from './abortable.ts';
+import { Collector } from './parts.ts';
 import { afterMark, commandLine, readEnd } from './script.ts';
 import { lost, ShellTransport } from './shell-transport.ts';
 import type { ExecOptions, ExecResult, Shell } from './shell.ts';
@@ -86,13 +86,7 @@ class Ssh2Shell implements Shell {
   }
 
   async #converse(channel: ClientChannel, options: ExecOptions): Promise<ExecResult> {
-    const chunks: Buffer[] = [];
-    const collected = new Writable({
-      write(chunk: Buffer, _encoding, done) {
-        chunks.push(chunk);
-        done();
-      },
-    });
+    const collected = new Collector();
     const into = options.stdout ?? collected;
     const marked = afterMark();
     channel.pipe(marked).pipe(into);
@@ -105,9 +99,10 @@ class Ssh2Shell implements Shell {
     // The program need not read its input to the end.
     channel.on('error', () => undefined);
     const stop = new AbortController();
-    options.stdin?.on('error', (error) => {
-      stop.abort(error);
-    });
+    for (const end of [options.stdin, into])
+      end?.on('error', (error: Error) => {
+        stop.abort(error);
+      });
     if (options.stdin === undefined) channel.end();
     else options.stdin.pipe(channel);
     try {
@@ -125,7 +120,7 @@ class Ssh2Shell implements Shell {
     }
     const end = readEnd(stderr);
     if (end.code === undefined) throw lost(this.name, endWords(end.stderr));
-    return { code: end.code, stdout: Buffer.concat(chunks), stderr: end.stderr };
+    return { code: end.code, stdout: collected.bytes(), stderr: end.stderr };
   }
 
   async #connected(signal: AbortSignal): Promise<Connection> {
