@@ -3,7 +3,6 @@ import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { request } from 'undici';
 import { ApppotError } from '../errors.ts';
-import { stagedUrl } from './arc/staged.ts';
 import { counter } from './transport/parts.ts';
 import type { Staged, StageOptions } from './stage-folder.ts';
 import type { StageItem } from './stage-items.ts';
@@ -15,7 +14,7 @@ export interface WebResult {
 }
 
 /**
- * Puts items into web space by PUT, where jobs of ARC look for them, and reads each back to compare its digest. What is there with the right size and
+ * Puts items into web space by PUT, and reads each back to compare its digest. What is there with the right size and
  * digest is not sent again.
  *
  * @param baseUrl of the web space that the user names
@@ -29,7 +28,7 @@ export async function stageToWeb(
   const staged: Staged[] = [];
   const toCopy: { item: StageItem; url: string; why: string }[] = [];
   for (const item of items) {
-    const url = stagedUrl(baseUrl, item.digest, item.source);
+    const url = `${baseUrl.replace(/\/+$/, '')}/${item.name}`;
     await progress.step(`${item.name} to ${new URL(url).host}`, async (step) => {
       const show = (bytes: number): void => {
         step.update(`${Math.floor((bytes / (item.size || 1)) * 100)} %`);

@@ -1,6 +1,5 @@
 import type { Target } from '../config/targets.ts';
 import { ApppotError } from '../errors.ts';
-import { stagedUrl } from './arc/staged.ts';
 import { siteFolder } from './site-folder.ts';
 import { stageToFolder, type Staged, type StageOptions } from './stage-folder.ts';
 import { stageItems, type StageItem } from './stage-items.ts';
@@ -45,7 +44,7 @@ export async function stage(
     const staged = request.dryRun
       ? items.map((item) => ({ item, place: `${root}/${item.name}`, sent: false }))
       : await stageToFolder(transport, root, items, options);
-    const settings = staged.flatMap(({ item, place }) => setting(item, place));
+    const settings = staged.flatMap(({ item, place }) => setting(item, place, 'site:'));
     return { staged, toCopy: [], settings };
   } finally {
     await transport.close();
@@ -67,18 +66,14 @@ async function stageArc(
         hint: `Name web space of yours that the site can reach: base_url = https://… in [target ${name}]; or ask the site for its runtime environment (rte = ENV/APPPOT).`,
       },
     );
-  // No lines for the settings: jobs look there by themselves for the image and the runtime that they were given.
-  const toCopy = items.map((item) => ({
-    item,
-    url: stagedUrl(baseUrl, item.digest, item.source),
-    why: 'dry run',
-  }));
-  return request.dryRun
-    ? { staged: [], toCopy, settings: [] }
-    : { ...(await stageToWeb(baseUrl, items, options)), settings: [] };
+  const urls = items.map((item) => ({ item, url: `${baseUrl.replace(/\/+$/, '')}/${item.name}` }));
+  const settings = urls.flatMap(({ item, url }) => setting(item, url, ''));
+  if (request.dryRun)
+    return { staged: [], toCopy: urls.map((one) => ({ ...one, why: 'dry run' })), settings };
+  return { ...(await stageToWeb(baseUrl, items, options)), settings };
 }
 
-function setting(item: StageItem, place: string): string[] {
-  if (item.kind === 'image') return [`image = site:${place}`];
+function setting(item: StageItem, place: string, prefix: string): string[] {
+  if (item.kind === 'image') return [`image = ${prefix}${place}`];
   return item.name.endsWith('/apppot-start') ? [`runtime = ${place.slice(0, place.lastIndexOf('/'))}`] : [];
 }

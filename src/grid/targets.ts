@@ -42,11 +42,9 @@ export async function openBackend(target: Target, options: OpenOptions): Promise
         await openTransport(target, options),
       );
     }
-    case 'arc': {
-      const { ArcBackend } = await import('./arc/backend.ts');
-      const { endpoint = '', ...settings } = target;
-      return new ArcBackend({ ...settings, endpoint });
-    }
+    default:
+      options.progress.debug(`${target.name} is of type ${target.type}`);
+      throw new ApppotError('target', `Targets of type ${target.type} are not in this version.`);
   }
 }
 

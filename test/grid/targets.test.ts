@@ -157,7 +157,7 @@ test('web space gets files by PUT, and where it takes none the user is told what
   t.is(closed.code, 1);
   t.regex(
     closed.stdout,
-    /copy .*my image\.img to http.*\/closed\/apppot\/[0-9a-f]{64}\/my%20image\.img \(PUT was answered with 405\)/,
+    /copy .*my image\.img to http.*\/closed\/images\/my_image-[0-9a-f]{16}\.img \(PUT was answered with 405\)/,
   );
   const endless = await call(sshd, words, settings('endless'));
   t.is(endless.code, 1);
