@@ -42,9 +42,10 @@ export async function openBackend(target: Target, options: OpenOptions): Promise
         await openTransport(target, options),
       );
     }
-    default:
-      options.progress.debug(`${target.name} is of type ${target.type}`);
-      throw new ApppotError('target', `Targets of type ${target.type} are not in this version.`);
+    case 'arc': {
+      const { ArcBackend } = await import('./arc/backend.ts');
+      return new ArcBackend({ ...target, endpoint: target.endpoint ?? '' });
+    }
   }
 }
 

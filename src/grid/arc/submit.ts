@@ -1,0 +1,135 @@
+/** Handing in jobs: descriptions in bulk, then the inputs of each. */
+import { ApppotError } from '../../errors.ts';
+import type { RemoteJob, Result, Submission } from '../../job/types.ts';
+import type { SubmitOptions } from '../backend.ts';
+import type { ArcClient } from './client.ts';
+import { secondsLeft } from './credentials.ts';
+import { delegate, needsDelegation } from './delegation.ts';
+import { arcJob, describeArcJob, type ArcJob } from './description.ts';
+import { AT_ONCE } from './http.ts';
+import { inParallel } from './parallel.ts';
+import type { ArcSettings } from './settings.ts';
+import { isSent, sizeOfFiles, uploadFiles } from './upload.ts';
+
+/** Descriptions in one request; A-REX takes about a hundredth of a second for each. */
+const BATCH = 50;
+/** Inputs that are better given to the site once. */
+const LARGE = 256 * 1024 * 1024;
+
+/** See Backend.submit. */
+export async function submitArc(
+  client: ArcClient,
+  settings: ArcSettings,
+  submission: Submission,
+  options: SubmitOptions,
+): Promise<readonly Result<RemoteJob>[]> {
+  refuseWhatArcLacks(submission);
+  const { progress, signal } = options;
+  const jobs = submission.tasks.map((_task, position) => arcJob(submission, position, settings));
+  const total = (await inParallel(jobs, AT_ONCE, ({ files }) => sizeOfFiles(files))).reduce(
+    (a, b) => a + b,
+    0,
+  );
+  tellAhead(client, settings, submission, total, options);
+  const results = new Array<Result<RemoteJob>>(jobs.length);
+  await progress.step(`Submitting ${jobs.length} jobs to ${client.http.host}`, async (step) => {
+    const delegation = jobs.some(needsDelegation) ? await delegate(client, signal) : undefined;
+    const extra = delegation === undefined ? {} : { delegation };
+    let sent = 0;
+    let ready = 0;
+    const show = (): void => {
+      const share = total === 0 ? '' : `, ${Math.floor((sent / total) * 100)} % of their inputs`;
+      step.update(`${ready} of ${jobs.length}${share}`);
+    };
+    for (let first = 0; first < jobs.length; first += BATCH) {
+      const batch = jobs.slice(first, first + BATCH);
+      const texts = await inParallel(batch, AT_ONCE, (job) => describeArcJob(job, 'adl', extra));
+      const created = await client.create(bulk(texts), texts.length, signal);
+      for (const [at, id] of created.entries()) {
+        if ('error' in id) {
+          results[first + at] = id;
+          continue;
+        }
+        const value = { native: client.urlOf(id.value) };
+        results[first + at] = { value };
+        await options.accepted(first + at, value);
+      }
+      await inParallel(created, AT_ONCE, async (id, at) => {
+        const job = batch[at];
+        if ('error' in id || job === undefined) return;
+        const onBytes = (bytes: number): void => {
+          sent += bytes;
+          show();
+        };
+        const problem = await sendInputs(client, id.value, job, { signal, onBytes });
+        if (problem !== undefined) results[first + at] = { error: problem };
+        ready += 1;
+        show();
+      });
+    }
+  });
+  return results;
+}
+
+/** @returns why the inputs of this job could not be sent; it was cancelled then, and never runs */
+async function sendInputs(
+  client: ArcClient,
+  id: string,
+  job: ArcJob,
+  options: { readonly signal: AbortSignal; readonly onBytes: (bytes: number) => void },
+): Promise<Error | undefined> {
+  try {
+    await uploadFiles(client, id, job.files, job.script, options);
+    return undefined;
+  } catch (error) {
+    // Without all of its inputs it would wait at the site until that gives it up.
+    await client.act('kill', [id], AbortSignal.timeout(10_000)).catch(() => undefined);
+    options.signal.throwIfAborted();
+    if (!(error instanceof ApppotError)) throw error;
+    return error;
+  }
+}
+
+function refuseWhatArcLacks(submission: Submission): void {
+  if (submission.after.length > 0)
+    throw new ApppotError('target', 'ARC knows no jobs that wait for others.', {
+      hint: 'Wait for the first ones (apppot jobs wait), then submit the others.',
+    });
+  if (submission.description.account !== undefined)
+    throw new ApppotError('target', 'ARC knows no accounts: who pays follows from the certificate.', {
+      hint: 'Leave out --account.',
+    });
+}
+
+/** What the user wants to know before anything is sent. @throws ApppotError `credentials` */
+function tellAhead(
+  client: ArcClient,
+  settings: ArcSettings,
+  submission: Submission,
+  total: number,
+  { progress }: SubmitOptions,
+): void {
+  const credentials = client.http.credentials();
+  const left = secondsLeft(credentials);
+  const time = submission.description.time ?? 0;
+  if (left !== undefined && left < Math.max(time, 3600))
+    progress.note(
+      `the ${credentials.kind} in ${credentials.source} ends in ${Math.floor(left / 60)} minutes; jobs run on, results are fetched with a new one`,
+    );
+  if (submission.parallel !== undefined || settings.parallel !== undefined)
+    progress.note('ARC has no limit of jobs at once: all of them are handed in');
+  if (submission.tasks.length > 1 && total > LARGE) {
+    const large = submission.files.filter((file) => isSent(file) && file.name.endsWith('.img'));
+    const what = large.length > 0 ? 'the image' : 'files that all jobs share';
+    progress.note(
+      `${Math.ceil(total / 1024 ** 2)} MiB are sent, for each job its own copy; ${what} by URL would be fetched by the site once (apppot targets stage)`,
+    );
+  }
+}
+
+/** Several descriptions in one document. */
+function bulk(texts: readonly string[]): string {
+  if (texts.length === 1) return texts[0] ?? '';
+  const inner = texts.map((text) => text.replace(/^<\?xml[^>]*\?>\s*/, ''));
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<ActivityDescriptions>${inner.join('\n')}</ActivityDescriptions>`;
+}

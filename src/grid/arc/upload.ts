@@ -1,0 +1,107 @@
+/** Inputs of jobs, from here into their session folders. */
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { dirname, basename } from 'node:path';
+import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ApppotError, systemCode } from '../../errors.ts';
+import type { SandboxFile } from '../../job/types.ts';
+import { counter } from '../transport/parts.ts';
+import type { ArcClient } from './client.ts';
+
+export interface UploadOptions {
+  readonly signal: AbortSignal;
+  /** Hears of bytes that are on their way; negative for those that have to be sent again. */
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** Files that the client has to send; the site fetches the others. */
+export function isSent(file: SandboxFile): boolean {
+  return 'file' in file || 'content' in file;
+}
+
+/** Bytes that a job's files are in all. @throws ApppotError `not-found` */
+export async function sizeOfFiles(files: readonly SandboxFile[]): Promise<number> {
+  const sizes = await Promise.all(files.filter(isSent).map(sizeOf));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/**
+ * Sends all files of a job. A-REX starts a job as soon as each of its inputs has been sent, however much of it
+ * arrived: the script comes last, and not before the sizes of files that were cut on their way are right.
+ *
+ * @throws ApppotError `transport`, `credentials`, `not-found`
+ */
+export async function uploadFiles(
+  client: ArcClient,
+  id: string,
+  files: readonly SandboxFile[],
+  script: string,
+  options: UploadOptions,
+): Promise<void> {
+  const sent = files.filter(isSent);
+  for (const file of sent.filter(({ name }) => name !== script)) await uploadOne(client, id, file, options);
+  for (const file of sent.filter(({ name }) => name === script)) await uploadOne(client, id, file, options);
+}
+
+async function uploadOne(
+  client: ArcClient,
+  id: string,
+  file: SandboxFile,
+  options: UploadOptions,
+): Promise<void> {
+  const { signal } = options;
+  const size = await sizeOf(file);
+  for (let attempt = 0; ; attempt += 1) {
+    let counted = 0;
+    const open = (): Readable =>
+      openFile(file).pipe(
+        counter((sum) => {
+          options.onBytes(sum - counted);
+          counted = sum;
+        }, 0),
+      );
+    try {
+      await client.put(id, file.name, { size, open }, signal);
+      if (attempt > 0) await checkSize(client, id, file.name, size, signal);
+      return;
+    } catch (error) {
+      signal.throwIfAborted();
+      options.onBytes(-counted);
+      if (attempt === 3 || !(error instanceof ApppotError && error.transient)) throw error;
+      await delay(500 * 2 ** attempt, undefined, { signal });
+    }
+  }
+}
+
+function openFile(file: SandboxFile): Readable {
+  if ('file' in file) return createReadStream(file.file);
+  return Readable.from('content' in file && file.content.length > 0 ? [file.content] : []);
+}
+
+async function sizeOf(file: SandboxFile): Promise<number> {
+  if ('content' in file) return file.content.length;
+  if (!('file' in file)) return 0;
+  try {
+    return (await stat(file.file)).size;
+  } catch (cause) {
+    const why = systemCode(cause) === 'ENOENT' ? 'it is gone' : (cause as Error).message;
+    throw new ApppotError('not-found', `Cannot send ${file.file}: ${why}.`, { cause });
+  }
+}
+
+async function checkSize(
+  client: ArcClient,
+  id: string,
+  name: string,
+  size: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const folder = dirname(name);
+  const entries = await client.list(id, folder === '.' ? '' : folder, signal);
+  const there = entries?.find((entry) => entry.name === basename(name));
+  if (there?.size === size) return;
+  throw new ApppotError('transport', `${name} has ${there?.size ?? 0} bytes there, and not ${size}.`, {
+    transient: true,
+  });
+}
