@@ -207,5 +207,12 @@ export function connectionError(host: string, cause: unknown): Error {
     });
   if (/^ERR_SSL_.*ALERT/.test(code))
     return new ApppotError('credentials', `${host} refuses our certificate: ${message}.`, { cause });
-  return new ApppotError('transport', `Cannot reach ${host}: ${message}.`, { cause, transient: true });
+  return new ApppotError('transport', `Cannot reach ${host}: ${message}.`, {
+    cause,
+    transient: true,
+    hint:
+      code === 'UND_ERR_SOCKET'
+        ? 'It hung up. If it always does, it may not know the authority of your certificate.'
+        : 'Check the network and the endpoint; jobs there are not touched.',
+  });
 }

@@ -44,10 +44,12 @@ export function statusFromWords(native: string, failure: string): JobStatus {
   const state = stateOf(native);
   const reason =
     state === 'cancelled' ? 'cancelled' : SENTENCES.find(([pattern]) => pattern.test(message))?.[1];
+  const code = /LRMS error: \((\d{1,3})\) Job failed/i.exec(message)?.[1];
+  const exitCode = state === 'done' ? 0 : code === undefined ? undefined : Number(code);
   return {
     state: reason === 'cancelled' ? 'cancelled' : state,
     native,
-    ...(state === 'done' ? { exitCode: 0 } : {}),
+    ...(exitCode === undefined ? {} : { exitCode }),
     ...(state === 'done' || reason === undefined ? {} : { reason }),
     ...(message === '' ? {} : { message }),
   };
