@@ -55,56 +55,51 @@ static void copy_content(struct stream *stream, int root, const struct change *c
 	put_padding(stream, (uint64_t)change->meta.size);
 }
 
-static void put_change(struct stream *stream, int root, const struct changes *changes, const struct change *change,
-	uint64_t *done)
+static void entry_of(struct entry *entry, const struct change *change)
 {
-	static struct entry entry;
-	entry.xattrs.length = entry.was.length = 0;
-	entry.target[0] = '\0';
-	memcpy(entry.path, change->path, strlen(change->path) + 1);
-	entry.change = change->kind;
-	entry.opaque = change->opaque;
-	entry.mode = change->meta.mode & 07777;
-	entry.uid = change->meta.uid;
-	entry.gid = change->meta.gid;
-	entry.major = change->meta.major;
-	entry.minor = change->meta.minor;
-	entry.mtime = change->meta.mtime;
-	entry.mtime_ns = change->meta.mtime_ns;
-	entry.size = change->meta.size;
+	entry->xattrs.length = entry->was.length = 0;
+	entry->target[0] = '\0';
+	memcpy(entry->path, change->path, strlen(change->path) + 1);
+	entry->change = change->kind;
+	entry->opaque = change->opaque;
+	entry->mode = change->meta.mode & 07777;
+	entry->uid = change->meta.uid;
+	entry->gid = change->meta.gid;
+	entry->major = change->meta.major;
+	entry->minor = change->meta.minor;
+	entry->mtime = change->meta.mtime;
+	entry->mtime_ns = change->meta.mtime_ns;
+	entry->size = change->meta.size;
 	if (change->kind == 'D') {
-		entry.type = 'w';
-		entry.mode = 0;
-		put_entry(stream, &entry);
+		entry->type = 'w';
+		entry->mode = 0;
 		return;
 	}
-	entry.type = is_lead(change) ? type_of(change->meta.mode) : 'h';
-	const char *target = entry.type == 'h' ? change->group : change->target;
+	entry->type = is_lead(change) ? type_of(change->meta.mode) : 'h';
+	const char *target = entry->type == 'h' ? change->group : change->target;
 	if (target != NULL)
-		memcpy(entry.target, target, strlen(target) + 1);
-	if (entry.type != 'f' && entry.type != 'c' && entry.type != 'b')
-		entry.size = 0;
-	if (entry.type != 'b' && entry.type != 'c')
-		entry.major = entry.minor = 0;
-	if (entry.type != 'h' && strcmp(change->xattrs, "-") != 0)
-		add(&entry.xattrs, change->xattrs);
+		memcpy(entry->target, target, strlen(target) + 1);
+	if (entry->type != 'f' && entry->type != 'c' && entry->type != 'b')
+		entry->size = 0;
+	if (entry->type != 'b' && entry->type != 'c')
+		entry->major = entry->minor = 0;
+	if (entry->type != 'h' && strcmp(change->xattrs, "-") != 0)
+		add(&entry->xattrs, change->xattrs);
 	if (change->was != NULL)
-		add(&entry.was, change->was);
-	put_entry(stream, &entry);
-	if (entry.type == 'f')
-		copy_content(stream, root, change, done, changes->bytes);
+		add(&entry->was, change->was);
 }
 
-/* A layer has no entry without content: of files of which only the time differs, it is told in a global header. */
-static void put_touched(struct stream *stream, const struct changes *changes)
+/* A layer has no entry without content: of files of which only the time differs, entries of the root tell. */
+static void put_touched(struct stream *stream, struct entry *top, const struct changes *changes)
 {
 	struct text lines = {0}, records = {0};
+	top->more = &records;
 	for (size_t i = 0; i <= changes->count; i++) {
 		const struct change *change = &changes->list[i];
 		if (lines.length > 0 && (i == changes->count || lines.length > LARGEST_HEADER)) {
 			records.length = 0;
 			add_record(&records, "APPPOT.touched", lines.data, lines.length);
-			put_globals(stream, &records);
+			put_entry(stream, top);
 			lines.length = 0;
 		}
 		if (i == changes->count || change->kind != 'T')
@@ -117,29 +112,34 @@ static void put_touched(struct stream *stream, const struct changes *changes)
 	free(records.data);
 }
 
+/* The facts of the archive stand in records of its first entry, the root: a global header is no part of a layer. */
 static void write_archive(struct stream *stream, int root, const struct changes *changes)
 {
+	static struct entry entry, mark = {.type = 'o'};
 	struct text records = {0};
 	add_record(&records, "APPPOT.version", "1", 1);
 	add_record(&records, "APPPOT.base", changes->base, strlen(changes->base));
 	add_record(&records, "APPPOT.tool", "apppot-snap " SNAP_VERSION, strlen("apppot-snap " SNAP_VERSION));
-	put_globals(stream, &records);
-	put_touched(stream, changes);
 	uint64_t done = 0, entries = 0;
 	for (size_t i = 0; i < changes->count; i++) {
 		const struct change *change = &changes->list[i];
 		if (change->kind == 'T')
 			continue;
-		put_change(stream, root, changes, change, &done);
+		entry_of(&entry, change);
+		entry.more = entries == 0 ? &records : NULL;
+		put_entry(stream, &entry);
 		entries++;
+		if (entry.type == 'f')
+			copy_content(stream, root, change, &done, changes->bytes);
 		if (change->opaque) {
-			static struct entry mark = {.type = 'o'};
 			memcpy(mark.path, change->path, strlen(change->path) + 1);
 			put_entry(stream, &mark);
 			entries++;
 		}
 	}
-	finish_archive(stream, entries);
+	entry_of(&entry, &changes->list[0]);
+	put_touched(stream, &entry, changes);
+	finish_archive(stream, &entry, entries);
 	free(records.data);
 }
 

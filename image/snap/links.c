@@ -133,6 +133,10 @@ void add_parents(struct changes *changes, int root)
 			if (changes->list[i].kind == 'P')
 				look_at(&changes->list[i], root);
 		}
+	if (!set_has(&present, ".")) {
+		set_add(&present, ".");
+		look_at(add_change(changes, 'P', "."), root);
+	}
 	for (size_t i = 0; i < count; i++) {
 		if (changes->list[i].kind == 'T')
 			continue;

@@ -269,23 +269,24 @@ struct entry {
 	int64_t size, mtime;
 	uint32_t mtime_ns;
 	struct text xattrs, was;
+	const struct text *more; /* records of the whole archive, on entries of the root */
 };
-void put_globals(struct stream *stream, const struct text *records);
 void add_record(struct text *text, const char *key, const void *value, size_t length);
 void add_time(struct text *text, int64_t seconds, uint32_t nanoseconds);
 /* Header of an entry; its content follows by put_bytes() and put_padding(). */
 void put_entry(struct stream *stream, const struct entry *entry);
 void put_padding(struct stream *stream, uint64_t size);
 void put_end(struct stream *stream);
-void finish_archive(struct stream *stream, uint64_t entries);
+void finish_archive(struct stream *stream, struct entry *root, uint64_t entries);
 
 struct archive {
 	struct stream stream;
-	char base[DIGEST_TEXT], tool[64], digest[DIGEST_TEXT];
+	char base[DIGEST_TEXT], tool[64];
 	struct set folders, opaque, deleted;
 	uint64_t entries, left; /* left: bytes of the current entry's content */
 	uint32_t padding;
-	bool ended;
+	bool ended, pending, tail;
+	struct sha256 before; /* the digest of all before the current entry */
 	struct entry entry;
 	struct text records, last;
 	bool last_is_whiteout;

@@ -7,157 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "snap.h"
+#include "raw.h"
 
 #define LARGEST_HEADER (4 << 20)
 #define MOST_ENTRIES 50000000
-
-void damaged(const char *format, ...)
-{
-	char reason[600];
-	va_list list;
-	va_start(list, format);
-	vsnprintf(reason, sizeof reason, format, list);
-	va_end(list);
-	die(DAMAGED, "fetch or make it again; nothing was changed", "the changes file is damaged: %s", reason);
-}
-
-bool each_record(char *data, size_t length, void (*found)(void *context, const char *key, char *value, size_t length),
-	void *context)
-{
-	while (length > 0) {
-		size_t size = 0, digits = 0;
-		while (digits < length && digits < 8 && data[digits] >= '0' && data[digits] <= '9')
-			size = size * 10 + (size_t)(data[digits++] - '0');
-		if (digits == 0 || digits == length || data[digits] != ' ' || size > length || size < digits + 4 ||
-			data[size - 1] != '\n')
-			return false;
-		char *key = data + digits + 1, *end = data + size - 1, *equal = memchr(key, '=', (size_t)(end - key));
-		if (equal == NULL || equal == key || memchr(key, '\0', (size_t)(equal - key)) != NULL)
-			return false;
-		*equal = *end = '\0';
-		found(context, key, equal + 1, (size_t)(end - equal - 1));
-		data += size;
-		length -= size;
-	}
-	return true;
-}
-
-static uint64_t octal(const char *field, size_t size)
-{
-	uint64_t value = 0;
-	size_t i = 0;
-	while (i < size && field[i] == ' ')
-		i++;
-	for (; i < size && field[i] >= '0' && field[i] <= '7'; i++)
-		value = value * 8 + (uint64_t)(field[i] - '0');
-	for (; i < size; i++)
-		if (field[i] != ' ' && field[i] != '\0')
-			damaged("a header holds no number");
-	return value;
-}
-
-/* Facts of an entry as its two headers tell them, not yet checked together. */
-struct raw {
-	char path[LONGEST_PATH + 8], target[LONGEST_PATH + 8];
-	bool has_path, has_target, has_size, has_mtime, has_uid, has_gid;
-	uint64_t size, uid, gid;
-	int64_t mtime;
-	uint32_t mtime_ns;
-	struct entry *entry;
-	char **pairs;
-	size_t pair_count, pair_capacity;
-};
-
-static uint64_t decimal(const char *value, uint64_t most)
-{
-	uint64_t number = 0;
-	if (*value == '\0')
-		damaged("an empty number");
-	for (; *value != '\0'; value++) {
-		if (*value < '0' || *value > '9' || number > most / 10)
-			damaged("a number is none or too large");
-		number = number * 10 + (uint64_t)(*value - '0');
-	}
-	if (number > most)
-		damaged("a number is too large");
-	return number;
-}
-
-static void take_time(struct raw *raw, char *value)
-{
-	bool negative = *value == '-';
-	char *point = strchr(value, '.');
-	uint32_t part = 0, scale = 100000000;
-	if (point != NULL) {
-		*point = '\0';
-		for (char *digit = point + 1; *digit != '\0'; digit++, scale /= 10) {
-			if (*digit < '0' || *digit > '9' || scale == 0)
-				damaged("a time is none");
-			part += (uint32_t)(*digit - '0') * scale;
-		}
-	}
-	int64_t seconds = (int64_t)decimal(value + negative, (uint64_t)1 << 55);
-	raw->mtime = negative ? -seconds - (part > 0) : seconds;
-	raw->mtime_ns = negative && part > 0 ? 1000000000 - part : part;
-}
-
-static void take_text(char *to, const char *value, size_t length, const char *what)
-{
-	if (length > LONGEST_PATH + 6 || memchr(value, '\0', length) != NULL)
-		damaged("%s is too long or holds a zero", what);
-	memcpy(to, value, length);
-	to[length] = '\0';
-}
-
-static void take_xattr(struct raw *raw, const char *name, const char *value, size_t length)
-{
-	if (!is_known_xattr(name) || strlen(name) > 255 || length > 65536)
-		damaged("it sets the attribute %.100s", name);
-	struct text pair = {0};
-	add_escaped(&pair, name);
-	add(&pair, "=");
-	for (size_t i = 0; i < length; i++) {
-		uint8_t byte = (uint8_t)value[i];
-		char hex[2] = {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
-		add_bytes(&pair, hex, 2);
-	}
-	raw->pairs = grow(raw->pairs, raw->pair_count, &raw->pair_capacity, sizeof *raw->pairs);
-	raw->pairs[raw->pair_count++] = pair.data;
-}
-
-static void take_record(void *context, const char *key, char *value, size_t length)
-{
-	struct raw *raw = context;
-	if (strcmp(key, "path") == 0) {
-		take_text(raw->path, value, length, "a path");
-		raw->has_path = true;
-	} else if (strcmp(key, "linkpath") == 0) {
-		take_text(raw->target, value, length, "the target of a link");
-		raw->has_target = true;
-	} else if (strcmp(key, "size") == 0) {
-		raw->size = decimal(value, INT64_MAX);
-		raw->has_size = true;
-	} else if (strcmp(key, "uid") == 0) {
-		raw->uid = decimal(value, UINT32_MAX - 1);
-		raw->has_uid = true;
-	} else if (strcmp(key, "gid") == 0) {
-		raw->gid = decimal(value, UINT32_MAX - 1);
-		raw->has_gid = true;
-	} else if (strcmp(key, "mtime") == 0) {
-		take_time(raw, value);
-		raw->has_mtime = true;
-	} else if (strncmp(key, "SCHILY.xattr.", 13) == 0) {
-		take_xattr(raw, key + 13, value, length);
-	} else if (strcmp(key, "APPPOT.change") == 0 && length == 1 && (*value == 'M' || *value == 'P')) {
-		raw->entry->change = *value;
-	} else if (strcmp(key, "APPPOT.opaque") == 0) {
-		raw->entry->opaque = true;
-	} else if (strcmp(key, "APPPOT.was") == 0) {
-		raw->entry->was.length = 0;
-		add_bytes(&raw->entry->was, value, length);
-	}
-}
 
 static char *read_records(struct archive *archive, const char *header, size_t *length)
 {
@@ -174,64 +27,6 @@ static char *read_records(struct archive *archive, const char *header, size_t *l
 	}
 	*length = size;
 	return archive->records.data;
-}
-
-static void take_touched(struct archive *archive, char *value)
-{
-	char *rest = value, *line;
-	while ((line = strsep(&rest, "\n")) != NULL && *line != '\0') {
-		long long seconds;
-		unsigned nanoseconds;
-		int used = 0;
-		if (sscanf(line, "%lld.%9u %n", &seconds, &nanoseconds, &used) != 2 || used == 0 || nanoseconds > 999999999)
-			damaged("the list of times");
-		char *path = line + used;
-		bool ok = unescape(path);
-		if (!ok || !is_clean(path) || strcmp(path, ".") == 0)
-			damaged("a path in the list of times");
-		if (archive->touched != NULL)
-			archive->touched(archive->context, path, seconds, nanoseconds);
-	}
-}
-
-static void take_global(void *context, const char *key, char *value, size_t length)
-{
-	struct archive *archive = context;
-	if (strcmp(key, "APPPOT.base") == 0 && archive->base[0] == '\0') {
-		if (length != DIGEST_TEXT - 1 || strspn(value, "0123456789abcdef") != length)
-			damaged("its base id is none");
-		memcpy(archive->base, value, DIGEST_TEXT);
-	} else if (strcmp(key, "APPPOT.version") == 0 && strcmp(value, "1") != 0) {
-		die(FAILED, "use a newer apppot", "the changes file has the format %.20s, and this apppot-snap knows 1", value);
-	} else if (strcmp(key, "APPPOT.tool") == 0) {
-		snprintf(archive->tool, sizeof archive->tool, "%s", value);
-	} else if (strcmp(key, "APPPOT.touched") == 0) {
-		take_touched(archive, value);
-	} else if (strcmp(key, "APPPOT.entries") == 0) {
-		if (decimal(value, UINT64_MAX / 2) != archive->entries)
-			damaged("it should have %.20s entries, and has %" PRIu64, value, archive->entries);
-	} else if (strcmp(key, "APPPOT.sha256") == 0) {
-		if (strcmp(value, archive->digest) != 0)
-			damaged("its digest is wrong");
-		archive->ended = true;
-	}
-}
-
-bool is_clean(const char *path)
-{
-	if (strlen(path) > LONGEST_PATH)
-		return false;
-	if (strcmp(path, ".") == 0)
-		return true;
-	for (const char *part = path;; part++) {
-		size_t length = strcspn(part, "/");
-		if (length == 0 || length > NAME_MAX || (length == 1 && part[0] == '.') ||
-			(length == 2 && part[0] == '.' && part[1] == '.'))
-			return false;
-		part += length;
-		if (*part == '\0')
-			return true;
-	}
 }
 
 /* The path as we use it: no ./ before and no slash behind; of a whiteout what it deletes. */
@@ -271,6 +66,13 @@ static void take_path(struct entry *entry, char *path)
 static void check_order(struct archive *archive)
 {
 	const struct entry *entry = &archive->entry;
+	/* At the end the root comes again, and nothing but the root. */
+	archive->tail |= archive->entries > 0 && strcmp(entry->path, ".") == 0;
+	if (archive->tail) {
+		if (strcmp(entry->path, ".") != 0)
+			damaged("something follows its end");
+		return;
+	}
 	struct text name = {0};
 	bool is_mark = entry->type == 'w' || entry->type == 'o';
 	add(&name, entry->path);
@@ -301,29 +103,6 @@ static void check_order(struct archive *archive)
 		damaged("a path is deleted and there: %.200s", entry->path);
 	if (is_store(entry->path) || ((entry->type != 'd' || entry->opaque) && holds_store(entry->path)))
 		damaged("it would change AppPot's own records: %.200s", entry->path);
-}
-
-static int by_text(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void join_xattrs(struct raw *raw, struct text *text)
-{
-	text->length = 0;
-	if (raw->pair_count > 1)
-		qsort(raw->pairs, raw->pair_count, sizeof *raw->pairs, by_text);
-	for (size_t i = 0; i < raw->pair_count; i++) {
-		if (i > 0 && strncmp(raw->pairs[i], raw->pairs[i - 1], strcspn(raw->pairs[i], "=") + 1) == 0)
-			damaged("an attribute twice");
-		add(text, i > 0 ? "," : "");
-		add(text, raw->pairs[i]);
-	}
-	if (raw->pair_count == 0)
-		add(text, "-");
-	for (size_t i = 0; i < raw->pair_count; i++)
-		free(raw->pairs[i]);
-	free(raw->pairs);
 }
 
 static void finish_entry(struct archive *archive, struct raw *raw, const char *header)
@@ -365,7 +144,7 @@ static void finish_entry(struct archive *archive, struct raw *raw, const char *h
 	check_order(archive);
 	archive->left = entry->type == 'f' ? size : 0;
 	archive->padding = (uint32_t)((BLOCK - archive->left % BLOCK) % BLOCK);
-	if (++archive->entries > MOST_ENTRIES)
+	if (!archive->tail && ++archive->entries > MOST_ENTRIES)
 		damaged("too many entries");
 }
 
@@ -378,55 +157,43 @@ static void check_header(const char *header)
 		damaged("a header is none");
 }
 
-/* One header with what belongs to it; false at the end of the archive, or after a global header when asked. */
-static bool next_header(struct archive *archive, bool stop_at_global)
+/* The headers of one entry; false at the end of the archive. */
+static bool next_header(struct archive *archive)
 {
-	struct raw *raw = allocate(sizeof *raw);
 	char header[BLOCK];
+	struct raw *raw = allocate(sizeof *raw);
 	raw->entry = &archive->entry;
+	raw->archive = archive;
 	archive->entry.change = 'A';
 	archive->entry.opaque = false;
 	archive->entry.was.length = 0;
-	for (bool extended = false;;) {
-		struct sha256 before = archive->stream.hash;
-		get_bytes(&archive->stream, header, BLOCK);
-		if (header[0] == '\0') {
-			static const char zeros[BLOCK];
-			if (extended || memcmp(header, zeros, BLOCK) != 0)
-				damaged("a header is none");
-			if (!archive->ended)
-				damaged("it is truncated");
-			free(raw);
-			return false;
-		}
-		check_header(header);
-		if (archive->ended)
-			damaged("something follows its end");
-		size_t length;
-		char *records;
-		switch (header[156]) {
-		case 'g':
-			sha256_text(&before, archive->digest);
-			records = read_records(archive, header, &length);
-			if (extended || !each_record(records, length, take_global, archive))
-				damaged("a header is none");
-			if (stop_at_global) {
-				free(raw);
-				return false;
-			}
-			break;
-		case 'x':
-			records = read_records(archive, header, &length);
-			if (extended || !each_record(records, length, take_record, raw))
-				damaged("a header is none");
-			extended = true;
-			break;
-		default:
-			finish_entry(archive, raw, header);
-			free(raw);
-			return true;
-		}
+	archive->before = archive->stream.hash;
+	get_bytes(&archive->stream, header, BLOCK);
+	if (header[0] == '\0') {
+		static const char zeros[BLOCK];
+		if (memcmp(header, zeros, BLOCK) != 0)
+			damaged("a header is none");
+		if (!archive->ended)
+			damaged("it is truncated");
+		free(raw);
+		return false;
 	}
+	check_header(header);
+	if (archive->ended)
+		damaged("something follows its end");
+	if (header[156] == 'x') {
+		size_t length;
+		char *records = read_records(archive, header, &length);
+		if (!each_record(records, length, take_record, raw))
+			damaged("a header is none");
+		get_bytes(&archive->stream, header, BLOCK);
+		check_header(header);
+	}
+	finish_entry(archive, raw, header);
+	if (raw->is_whole && strcmp(archive->entry.path, ".") != 0)
+		damaged("records of the archive at %.200s", archive->entry.path);
+	free(raw);
+	return true;
 }
 
 void open_archive(struct archive *archive, const char *name)
@@ -434,9 +201,9 @@ void open_archive(struct archive *archive, const char *name)
 	char first[BLOCK];
 	open_input(&archive->stream, name);
 	/* Looked at before it counts: what begins otherwise is no changes file, damaged or not. */
-	if (!peek(&archive->stream, first, 262) || memcmp(first + 257, "ustar", 5) != 0 || first[156] != 'g')
+	if (!peek(&archive->stream, first, 262) || memcmp(first + 257, "ustar", 5) != 0 || first[156] != 'x')
 		die(DAMAGED, "give a file that apppot-snap changes has written", "%s is no changes file, or it is truncated", name);
-	next_header(archive, true);
+	archive->pending = next_header(archive);
 	if (archive->base[0] == '\0')
 		die(DAMAGED, "give a file that apppot-snap changes has written",
 			"%s is no changes file: it does not say which base it belongs to", name);
@@ -459,11 +226,16 @@ size_t get_content(struct archive *archive, void *data, size_t length)
 bool next_entry(struct archive *archive)
 {
 	static uint8_t skipped[65536];
+	if (archive->pending) {
+		archive->pending = false;
+		return true;
+	}
 	do
 		get_content(archive, skipped, sizeof skipped);
 	while (archive->left > 0);
-	if (next_header(archive, false))
-		return true;
+	while (next_header(archive))
+		if (!archive->tail)
+			return true;
 	close_input(&archive->stream);
 	return false;
 }

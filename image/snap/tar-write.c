@@ -75,13 +75,6 @@ void put_padding(struct stream *stream, uint64_t size)
 	put_bytes(stream, zeros, (BLOCK - size % BLOCK) % BLOCK);
 }
 
-void put_globals(struct stream *stream, const struct text *records)
-{
-	put_header(stream, 'g', "pax_global_header", NULL, records->length);
-	put_bytes(stream, records->data, records->length);
-	put_padding(stream, records->length);
-}
-
 static void add_number(struct text *text, const char *key, uint64_t value)
 {
 	char number[24];
@@ -144,6 +137,8 @@ void put_entry(struct stream *stream, const struct entry *entry)
 		add_record(&records, "APPPOT.opaque", "1", 1);
 	if (entry->was.length > 0)
 		add_record(&records, "APPPOT.was", entry->was.data, entry->was.length);
+	if (entry->more != NULL)
+		add_bytes(&records, entry->more->data, entry->more->length);
 	if (records.length > 0) {
 		put_header(stream, 'x', "PaxHeaders/entry", NULL, records.length);
 		put_bytes(stream, records.data, records.length);
@@ -162,15 +157,16 @@ void put_end(struct stream *stream)
 	put_bytes(stream, zeros, sizeof zeros);
 }
 
-/* The last header proves that nothing is missing: how many entries there are, and the digest of all that is before it. */
-void finish_archive(struct stream *stream, uint64_t entries)
+/* The root once more proves that nothing is missing: how many entries there are, and the digest of all before it. */
+void finish_archive(struct stream *stream, struct entry *root, uint64_t entries)
 {
 	struct text records = {0};
 	char digest[DIGEST_TEXT];
 	output_digest(stream, digest);
 	add_number(&records, "APPPOT.entries", entries);
 	add_record(&records, "APPPOT.sha256", digest, strlen(digest));
-	put_globals(stream, &records);
+	root->more = &records;
+	put_entry(stream, root);
 	put_end(stream);
 	free(records.data);
 }

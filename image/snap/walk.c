@@ -132,7 +132,8 @@ static void walk_folder(struct walker *walker, int fd, size_t length, const stru
 	if (fstat(fd, &stat) == 0)
 		device = stat.st_dev;
 	/* In the order of the disk's inode table: fewer jumps when nothing is cached. */
-	qsort(nodes, count, sizeof *nodes, by_inode);
+	if (count > 1)
+		qsort(nodes, count, sizeof *nodes, by_inode);
 	struct node top = {.name = "."};
 	struct item *items = allocate((2 * count + 1) * sizeof *items);
 	for (size_t i = 0; i < count; i++) {
@@ -152,7 +153,8 @@ static void walk_folder(struct walker *walker, int fd, size_t length, const stru
 		top.meta = *root;
 		items[items_count++] = (struct item){&top, false};
 	}
-	qsort(items, items_count, sizeof *items, by_path);
+	if (items_count > 1)
+		qsort(items, items_count, sizeof *items, by_path);
 
 	for (size_t i = 0; i < items_count; i++) {
 		const struct node *node = items[i].node;
