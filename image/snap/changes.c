@@ -70,8 +70,10 @@ static void entry_of(struct entry *entry, const struct change *change)
 	entry->mtime = change->meta.mtime;
 	entry->mtime_ns = change->meta.mtime_ns;
 	entry->size = change->meta.size;
-	if (change->kind == 'D') {
-		entry->type = 'w';
+	if (change->kind == 'D' || change->kind == 'O') {
+		entry->type = change->kind == 'D' ? 'w' : 'o';
+		if (change->kind == 'O')
+			entry->path[strlen(entry->path) - 1] = '\0';
 		entry->mode = 0;
 		return;
 	}
@@ -115,7 +117,7 @@ static void put_touched(struct stream *stream, struct entry *top, const struct c
 /* The facts of the archive stand in records of its first entry, the root: a global header is no part of a layer. */
 static void write_archive(struct stream *stream, int root, const struct changes *changes)
 {
-	static struct entry entry, mark = {.type = 'o'};
+	static struct entry entry;
 	struct text records = {0};
 	add_record(&records, "APPPOT.version", "1", 1);
 	add_record(&records, "APPPOT.base", changes->base, strlen(changes->base));
@@ -131,11 +133,6 @@ static void write_archive(struct stream *stream, int root, const struct changes 
 		entries++;
 		if (entry.type == 'f')
 			copy_content(stream, root, change, &done, changes->bytes);
-		if (change->opaque) {
-			memcpy(mark.path, change->path, strlen(change->path) + 1);
-			put_entry(stream, &mark);
-			entries++;
-		}
 	}
 	entry_of(&entry, &changes->list[0]);
 	put_touched(stream, &entry, changes);
@@ -182,7 +179,7 @@ static void list(const struct changes *changes, FILE *file)
 {
 	for (size_t i = 0; i < changes->count; i++) {
 		const struct change *change = &changes->list[i];
-		if (change->kind != 'P')
+		if (change->kind != 'P' && change->kind != 'O')
 			fprintf(file, "%c /%s\n", change->kind, strcmp(change->path, ".") == 0 ? "" : change->path);
 	}
 }

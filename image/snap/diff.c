@@ -164,7 +164,7 @@ static void visit(void *context, const struct place *place)
 static int by_name(const void *a, const void *b)
 {
 	const struct change *x = a, *y = b;
-	return compare_names(x->path, x->kind == 'D', y->path, y->kind == 'D');
+	return compare_names(x->path, x->kind == 'D' || x->kind == 'O', y->path, y->kind == 'D' || y->kind == 'O');
 }
 
 static void count_up(struct changes *changes)

@@ -126,6 +126,16 @@ void add_parents(struct changes *changes, int root)
 {
 	struct set present = {0};
 	size_t count = changes->count;
+	struct text mark = {0};
+	for (size_t i = 0; i < count; i++) {
+		if (!changes->list[i].opaque)
+			continue;
+		mark.length = 0;
+		add(&mark, changes->list[i].path);
+		add(&mark, "/");
+		add_change(changes, 'O', mark.data);
+	}
+	free(mark.data);
 	char parent[LONGEST_PATH + 1];
 	for (size_t i = 0; i < count; i++)
 		if (changes->list[i].kind != 'D' && changes->list[i].kind != 'T') {

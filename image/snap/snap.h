@@ -209,7 +209,7 @@ void foretell(int root, FILE *index);
 /* ---- diff.c */
 
 struct change {
-	char kind; /* A added, M modified, D deleted, P unchanged folder of something, T only its time, U unchanged link */
+	char kind; /* A added, M modified, D deleted, O mark of an opaque folder (path with a slash behind), P unchanged folder of something, T only its time, U unchanged link */
 	bool opaque; /* folder: nothing of the base's content is left */
 	struct meta meta;
 	const char *path, *xattrs, *target, *was;

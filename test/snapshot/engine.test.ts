@@ -101,7 +101,17 @@ test('umoci unpacks base and changes to the edited tree', async (t) => {
     await run('umoci', ['raw', 'add-layer', '--image', `${image}:x`, engine.at(layer)]);
   const unpacked = engine.at('unpacked');
   await run('umoci', ['raw', 'unpack', '--image', `${image}:x`, unpacked]);
-  const strip = (text: string): string[] => text.split('\n').filter((line) => line !== '');
+  // An empty value of a pax record takes the record away, so attributes without a value are lost in Go's tar reader.
+  const strip = (text: string): string[] =>
+    text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => {
+        const fields = line.split('\t');
+        const xattrs = (fields[9] ?? '').split(',').filter((pair) => !pair.endsWith('='));
+        fields[9] = xattrs.length === 0 ? '-' : xattrs.join(',');
+        return fields.join('\t');
+      });
   const wanted = strip(await engine.ok('--root', root, 'manifest'));
   const got = strip(await engine.ok('--root', unpacked, 'manifest'));
   // A file of which only the time differs is not in a layer: see docs/snapshots.md.
