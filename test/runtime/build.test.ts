@@ -1,5 +1,5 @@
 import test from 'ava';
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -111,6 +111,27 @@ test('a symbol that the configuration lost ends the build and is named', async (
   t.is(result.exitCode, 6);
   t.regex(result.stderr, /lost from the configuration of linux:.* CONFIG_EXT4_FS/);
   t.notRegex(result.stderr, / CONFIG_HOSTFS\b/);
+});
+
+test('both flavours are compiled by one make, and end up stripped beside their version', async (t) => {
+  // A tree whose kernel is a program of this machine.
+  const makefile = [
+    VERSION + 'allnoconfig:',
+    '\tcp $(KCONFIG_ALLCONFIG) $(O)/.config',
+    'linux:',
+    '\tcp /bin/true $(O)/linux',
+    '.PHONY: linux allnoconfig kernelrelease',
+    'kernelrelease:',
+    '\t@echo 7.3.0-test',
+    '',
+  ].join('\n');
+  await inFolder(async (folder) => {
+    const result = await buildKernel(folder, { Makefile: makefile, 'arch/um/Makefile': '' });
+    t.is(result.exitCode, 0, `it said: ${result.stderr}`);
+    t.deepEqual((await readdir(join(folder, 'out'))).sort(), ['linux', 'linux-smp', 'linux.version']);
+    t.is(await readFile(join(folder, 'out', 'linux.version'), 'utf8'), '7.3.0-test\n');
+    await run(join(folder, 'out', 'linux-smp'), []);
+  });
 });
 
 test('the second of two builds waits for the first', async (t) => {
