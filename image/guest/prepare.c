@@ -93,6 +93,20 @@ static void shell_variable(FILE *file, const char *name, const char *value)
 	fputs("'\n", file);
 }
 
+/* What the launcher calls a changes file, for sentences: /run/apppot/changes-ubdX. */
+static void write_path(const char *device, const char *path)
+{
+	char name[64];
+	FILE *file;
+
+	snprintf(name, sizeof(name), RUN_FOLDER "/changes-%s", device + strlen("/dev/"));
+	file = fopen(name, "we");
+	if (file) {
+		fprintf(file, "%s\n", path);
+		fclose(file);
+	}
+}
+
 /* Tar files of --changes for apppot-init: "DEVICE:BYTES " of each; with layers, a mark for apppot-snap. */
 static void write_changes(const struct spec *spec, FILE *file)
 {
@@ -104,10 +118,13 @@ static void write_changes(const struct spec *spec, FILE *file)
 	while (spec->text && (number = spec_next(spec, "change", number))) {
 		const char *kind = spec_next(spec, "kind", number);
 		const char *bytes = spec_next(spec, "bytes", number);
+		const char *path = spec_next(spec, "path", number);
 		char device[DEVICE_NAME];
 
-		if (kind && bytes && strcmp(kind, "tar") == 0)
+		if (kind && bytes && path && strcmp(kind, "tar") == 0) {
 			fprintf(file, "%s:%s ", device_name(number, device), bytes);
+			write_path(device, path);
+		}
 	}
 	fputs("'\n", file);
 	mark = upper ? fopen(RUN_FOLDER "/layered", "we") : NULL;
