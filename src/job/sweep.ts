@@ -16,7 +16,12 @@ export type Row = Readonly<Record<string, string>>;
 export function parseSweep(text: string, file: string): readonly Row[] {
   let lines: string[][];
   try {
-    lines = parse(text, { bom: true, trim: true, skip_empty_lines: true });
+    lines = parse(text, {
+      bom: true,
+      trim: true,
+      skip_empty_lines: true,
+      record_delimiter: ['\r\n', '\n'],
+    });
   } catch (cause) {
     throw new ApppotError('usage', `${file} is no CSV file: ${(cause as Error).message}.`, { cause });
   }
