@@ -10,7 +10,9 @@ const isRoot = process.getuid?.() === 0;
 test.before(async () => {
   engine = await Engine.build();
 });
-test.after.always(async () => engine.remove());
+test.after.always(async () => {
+  await engine.remove();
+});
 
 /** A tree with a base in folder `name`, and a copy of it in `name-base`. */
 async function prepared(name: string, fill: (root: string) => Promise<void>): Promise<string> {

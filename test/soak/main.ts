@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 const RUNS: Readonly<Record<string, string>> = {
   guests: 'soak.js',
   smp: 'smp.js',
+  snapshots: 'snapshots.js',
 };
 
 const names = process.argv.slice(2);
