@@ -93,7 +93,7 @@ for (const [what, entries] of HOSTILE) {
     const file = engine.at(`${name}.tar`);
     await writeFile(file, changesFile(id, entries));
     const result = await engine.snap('--root', root, 'merge', file);
-    t.is(result.exitCode, 4, result.stderr);
+    t.is(result.exitCode, 4, `it said: ${result.stderr}`);
     t.is(await engine.ok('--root', root, 'manifest'), before);
     await t.throwsAsync(stat(engine.at('outside')));
   });
@@ -120,7 +120,7 @@ test('truncated at every block and with a flipped bit in every block, a changes 
     const { exitCode, stderr } = await engine.snap('verify', bad);
     // The padding of the last header is not part of anything.
     if (exitCode === 0) t.true(place > good.length - 2048 && good[place] === 0, `${place} of ${good.length}`);
-    else t.is(exitCode, 4, stderr);
+    else t.is(exitCode, 4, `it said: ${stderr}`);
   }
 });
 
