@@ -84,9 +84,19 @@ static int take_signals(void)
 
 static void pass_signal(int door, int number, const char kinds[4])
 {
+	static int last;
+	static int64_t last_at;
 	unsigned int rows, columns;
+	int64_t now = now_ns();
 	char text[64];
 
+	if (number != SIGWINCH && number != SIGCONT) {
+		/* Our parent passes on what the whole group got: once is meant. */
+		if (number == last && now - last_at < SAME_SIGNAL)
+			return;
+		last = number;
+		last_at = now;
+	}
 	if (number == SIGCONT) {
 		if (kinds[0] == FD_TERMINAL)
 			terminal_raw();

@@ -18,8 +18,6 @@
 #define SECOND 1000000000LL
 /* After KILL was asked for, the guest has this long to report the end. */
 #define LAST_WORDS (5 * SECOND)
-/* The same signal twice within this time is one: a batch system tells us and our parent, who tells us too. */
-#define SAME_SIGNAL (SECOND / 5)
 
 /* One launch is one process: what its callbacks need is here. */
 static struct job {

@@ -25,6 +25,9 @@
 #define EXIT_LAUNCHER 125
 #define EXIT_TIMEOUT 124
 
+/* The same signal twice within this time is one (ns): a batch system tells us and our parent, who tells us too. */
+#define SAME_SIGNAL 200000000LL
+
 /* Serial lines of the guest, by number: what travels on ttyS0, ttyS1, ... */
 enum line { LINE_CONTROL, LINE_STDOUT, LINE_STDERR, LINE_TERMINAL, LINES };
 

@@ -121,3 +121,37 @@ test('run folders that were left behind are found and removed, and nothing else'
   await removeLeftFolders(cwd, left);
   t.deepEqual(await findLeftFolders(cwd, 0), []);
 });
+
+test('a signal to the whole group of apppot exec reaches the program of a look once', async (t) => {
+  const parts = guestParts(t);
+  if (parts === undefined) return;
+  const cwd = await newFolder(t);
+  const job = launch(parts, ['sh', '-c', 'echo up; exec sleep 60'], { cwd });
+  await job.shows('up');
+  const guest = (await listGuests()).find(({ jobFolder }) => jobFolder === cwd);
+  const program =
+    'n=0; trap "n=\\$((n+1))" INT; echo ready; i=0; while [ $i -lt 15 ]; do sleep 0.1; i=$((i+1)); done; exit $n';
+  const script = `"$@" >ready & while ! grep -q ready ready; do sleep 0.05; done; kill -INT 0; wait $!; wait $!`;
+  const ended = await run(
+    'setsid',
+    [
+      '-w',
+      'sh',
+      '-c',
+      `trap : INT; ${script}`,
+      'sh',
+      process.execPath,
+      CLI,
+      'exec',
+      String(guest?.pid),
+      '--',
+      'sh',
+      '-c',
+      program,
+    ],
+    { okCodes: ANY, cwd },
+  );
+  t.is(ended.exitCode, 1, ended.stderr);
+  job.child.kill('SIGTERM');
+  t.is((await job.ended).code, 143);
+});
