@@ -1,5 +1,6 @@
 /* eslint ava/no-ignored-test-files: off -- registers tests for the files that import it */
 /** The contract of src/grid/backend.ts, for every backend: registers tests that run real jobs in real guests. */
+import { setMaxListeners } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -22,6 +23,7 @@ export interface Subject {
 }
 
 export const signal: globalThis.AbortSignal = new AbortController().signal;
+setMaxListeners(0, signal);
 export const NAMES: StreamOptions = { signal, offset: 0, stdout: 'stdout.txt', stderr: 'stderr.txt' };
 
 /** Bytes that some format on the way has a meaning for. */

@@ -1,0 +1,177 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { SlurmBackend } from '../../src/grid/slurm/backend.ts';
+import { batchMemory, chunksOf, type SlurmOptions } from '../../src/grid/slurm/script.ts';
+import { decide } from '../../src/grid/slurm/states.ts';
+import { LocalTransport } from '../../src/grid/transport/local.ts';
+import type { RemoteResult } from '../../src/grid/transport/transport.ts';
+import { parseOutcome } from '../../src/job/outcome.ts';
+import { run } from '../../src/process/run.ts';
+import { gridLab } from '../helpers/grid.ts';
+import { guestParts, newFolder } from '../helpers/guest.ts';
+import { contractTests, HOSTILE, send, shell, signal, statuses, submission, until } from './contract.ts';
+
+/** A backend on the lab's Slurm, or undefined when the test is to be skipped. */
+async function open(t: ExecutionContext, more: SlurmOptions = {}, transport = new LocalTransport()) {
+  const lab = gridLab(t);
+  if (lab === undefined) return undefined;
+  process.env['SLURM_CONF'] = lab.slurm.conf;
+  const folder = join(await newFolder(t), 'sand boxes');
+  const settings = { name: 'lab', folder, inPlace: true, partition: lab.slurm.partition, ...more };
+  return { backend: new SlurmBackend(settings, transport), batch: true };
+}
+
+contractTests('slurm', (t) => open(t));
+
+/** This machine, with programs that fail as if the cluster's were ill. */
+class IllTransport extends LocalTransport {
+  readonly ill: RegExp;
+  constructor(ill: RegExp) {
+    super();
+    this.ill = ill;
+  }
+  override run(...args: Parameters<LocalTransport['run']>): Promise<RemoteResult> {
+    const broken = {
+      code: 1,
+      stdout: '',
+      stderr: 'slurm_load_jobs error: Unable to contact slurm controller\n',
+    };
+    return this.ill.test(args[0].join(' ')) ? Promise.resolve(broken) : super.run(...args);
+  }
+}
+
+test('names, accounts and comments of any bytes reach Slurm as they are', async (t) => {
+  const parts = guestParts(t);
+  const subject = await open(t);
+  if (parts === undefined || subject === undefined) return;
+  for (const text of HOSTILE.filter((one) => /\S/.test(one) && !/\p{Cc}/u.test(one))) {
+    const jobs = await send(t, subject.backend, submission(parts, subject, [shell('true')], { name: text }));
+    const [job] = jobs;
+    const { stdout } = await run('squeue', ['-h', '-t', 'all', '-j', job?.native ?? '', '-o', '%j'], {
+      env: { SLURM_CONF: process.env['SLURM_CONF'] },
+    });
+    t.is(stdout.trim(), text.trim());
+    await subject.backend.cancel(jobs, { signal });
+  }
+});
+
+test('a thousand jobs of an array are sent in under ten seconds, and answered for with two questions', async (t) => {
+  const parts = guestParts(t);
+  let calls = 0;
+  const counting = new (class extends LocalTransport {
+    override run(...args: Parameters<LocalTransport['run']>): Promise<RemoteResult> {
+      calls += 1;
+      return super.run(...args);
+    }
+  })();
+  const subject = await open(t, {}, counting);
+  if (parts === undefined || subject === undefined) return;
+  const tasks = Array.from({ length: 1000 }, (_, index) => ({ ...shell('true'), index }));
+  const started = performance.now();
+  const jobs = await send(t, subject.backend, submission(parts, subject, tasks, {}, { parallel: 1 }));
+  const seconds = (performance.now() - started) / 1000;
+  t.true(seconds < 10, `took ${seconds} s`);
+  calls = 0;
+  t.is((await statuses(subject.backend, jobs)).length, 1000);
+  t.true(calls <= 3, `${calls} questions`);
+  await subject.backend.cancel(jobs, { signal });
+  t.log(`${seconds.toFixed(1)} s for 1000`);
+});
+
+test('a Slurm that does not answer makes no job fail, and the outcome file needs no Slurm', async (t) => {
+  const parts = guestParts(t);
+  const subject = await open(t);
+  const ill = await open(t, {}, new IllTransport(/squeue|sacct/));
+  if (parts === undefined || subject === undefined || ill === undefined) return;
+  const [ended] = await send(t, subject.backend, submission(parts, subject, [shell('exit 4')]));
+  const [runs] = await send(t, subject.backend, submission(parts, subject, [shell('sleep 100')]));
+  if (ended === undefined || runs === undefined) return;
+  await until(subject.backend, [ended]);
+  await until(subject.backend, [runs], ['running']);
+  const [one, two] = await statuses(ill.backend, [ended, runs]);
+  t.like(one, { state: 'failed', exitCode: 4 });
+  t.like(two, { state: 'unknown' });
+  await subject.backend.cancel([runs], { signal });
+});
+
+test('what sbatch refuses is not there, and is said with a hint', async (t) => {
+  const parts = guestParts(t);
+  const subject = await open(t, { partition: 'nowhere' });
+  if (parts === undefined || subject === undefined) return;
+  const what = submission(parts, subject, [shell('true')]);
+  const accepted = (): Promise<void> => Promise.reject(new Error('accepted'));
+  const { progress } = { progress: (await import('../../src/progress.ts')).silent };
+  const [result] = await subject.backend.submit(what, { signal, progress, accepted });
+  t.like(result, { error: { code: 'target' } });
+  t.is((await subject.backend.find(what.id, { signal })).size, 0);
+});
+
+test('the same submission is never sent twice', async (t) => {
+  const parts = guestParts(t);
+  const subject = await open(t);
+  if (parts === undefined || subject === undefined) return;
+  const what = submission(parts, subject, [shell('echo once')]);
+  t.deepEqual(await send(t, subject.backend, what), await send(t, subject.backend, what));
+});
+
+const outcome = (more: object) =>
+  parseOutcome(JSON.stringify({ origin: 'job', exitCode: 143, signal: 15, terminated: true, ...more }));
+
+test('every way to be lost has its reason; the outcome comes before Slurm’s word', (t) => {
+  const none = { started: true, gone: false };
+  const word = (state: string) => ({ state, ended: 1000 });
+  const reasons = Object.fromEntries(
+    ['TIMEOUT', 'DEADLINE', 'OUT_OF_MEMORY', 'NODE_FAIL', 'BOOT_FAIL', 'PREEMPTED', 'CANCELLED'].map(
+      (state) => {
+        const found = decide(word(state), none, 1001);
+        return [state, `${found.state} ${found.reason ?? ''}`];
+      },
+    ),
+  );
+  t.deepEqual(reasons, {
+    TIMEOUT: 'failed time-limit',
+    DEADLINE: 'failed time-limit',
+    OUT_OF_MEMORY: 'failed out-of-memory',
+    NODE_FAIL: 'failed node-fail',
+    BOOT_FAIL: 'failed node-fail',
+    PREEMPTED: 'failed preempted',
+    CANCELLED: 'cancelled cancelled',
+  });
+  const good = outcome({ exitCode: 0, signal: null });
+  const bad = outcome({});
+  if (good === undefined || bad === undefined) throw new Error('no outcome');
+  t.is(decide(word('NODE_FAIL'), { ...none, outcome: good }, 1001).state, 'done');
+  t.is(decide(word('PREEMPTED'), { ...none, outcome: bad }, 1001).reason, 'preempted');
+  t.is(decide(word('COMPLETED'), none, 1001).state, 'finishing');
+  t.is(decide(word('COMPLETED'), none, 2000).reason, 'launch');
+  t.is(decide(undefined, none, 1).reason, 'node-fail');
+  t.is(decide(undefined, { started: false, gone: true }, 1).state, 'unknown');
+  t.is(decide(word('COMPLETING'), { ...none, outcome: good }, 1).state, 'finishing');
+});
+
+test('arrays with high indices are cut and moved; memory is the guest’s and what it needs beside it', (t) => {
+  t.deepEqual(chunksOf([1, 1000], 1001), [{ shift: 0, indices: [1, 1000] }]);
+  t.deepEqual(chunksOf([5, 5000, 5001, 6100], 1001), [
+    { shift: 0, indices: [5] },
+    { shift: 5000, indices: [5000, 5001] },
+    { shift: 6100, indices: [6100] },
+  ]);
+  t.is(batchMemory(1000, {}), 1178);
+  t.is(batchMemory(1000, { memoryFactor: 2, memoryOverhead: 10 }), 2010);
+});
+
+test('the batch script asks for no requeue, no environment, and a signal before the limit', async (t) => {
+  const parts = guestParts(t);
+  const subject = await open(t);
+  if (parts === undefined || subject === undefined) return;
+  const what = submission(parts, subject, [shell('true')], { time: 600 });
+  const preview = await subject.backend.preview(what);
+  const script = preview.get('apppot-parts/job.sbatch') ?? '';
+  for (const line of ['--no-requeue', '--export=NONE', '--time=00:10:00', '--signal=B:TERM@'])
+    t.true(script.includes(`#SBATCH ${line}`), `line ${line}`);
+  const [job] = await send(t, subject.backend, what);
+  if (job === undefined) return;
+  await until(subject.backend, [job], ['done']);
+  t.regex(await readFile(join(job.folder ?? '', '..', 'apppot-parts', 'job'), 'utf8'), /^limit=560$/m);
+});
