@@ -19,6 +19,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "snap.h"
@@ -108,7 +110,10 @@ void open_base(struct base *base, int root)
 	if (options.base == NULL && read_base_id(root, recorded) && strcmp(recorded, base->id) != 0)
 		die(FAILED, "record the base anew with apppot-snap base",
 			"the base's manifest has the digest %s, and its id is %s", base->id, recorded);
-	if (options.suspect_all || (base->index = read_beneath(root, INDEX_FILE)) == NULL)
+	/* What a layer brings has the layer's times and inodes; an inode of the overlay says nothing. */
+	struct statfs system;
+	bool is_overlay = fstatfs(root, &system) == 0 && system.f_type == OVERLAYFS_SUPER_MAGIC;
+	if (is_overlay || options.suspect_all || (base->index = read_beneath(root, INDEX_FILE)) == NULL)
 		return;
 	char header[INDEX_HEADER] = "", id[DIGEST_TEXT];
 	if (fread(header, sizeof header, 1, base->index) != 1 || header[INDEX_HEADER - 1] != '\0' ||

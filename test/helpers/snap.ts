@@ -60,7 +60,8 @@ export class Engine {
   }
 
   async remove(): Promise<void> {
-    await rm(this.folder, { recursive: true, force: true });
+    // Not rm() of Node.js: paths may be longer than PATH_MAX.
+    await run('rm', ['-rf', this.folder]);
   }
 }
 
