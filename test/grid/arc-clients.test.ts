@@ -1,0 +1,119 @@
+import { execFile } from 'node:child_process';
+import { copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import test from 'ava';
+import { packageFile } from '../../src/config/paths.ts';
+import type { RemoteJob, Submission } from '../../src/job/types.ts';
+import { silent } from '../../src/progress.ts';
+import { arcBackend, PLAIN, scriptSubmission, signal, submitAll, untilEnded } from '../helpers/arc.ts';
+import { gridLab, type GridLab } from '../helpers/grid.ts';
+import { newFolder } from '../helpers/guest.ts';
+
+const execute = promisify(execFile);
+
+/** One of ARC's own programs, with a home folder of its own. */
+async function arcTool(lab: GridLab, home: string, words: readonly string[]): Promise<string> {
+  const client = lab.clients.root;
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: home,
+    X509_USER_CERT: path.join(client, 'cert.pem'),
+    X509_USER_KEY: path.join(client, 'key.pem'),
+    X509_USER_PROXY: path.join(client, 'proxy.pem'),
+    X509_CERT_DIR: lab.arc.caDir,
+  };
+  const [program = '', ...args] = words;
+  return (await execute(program, args, { env, cwd: home, timeout: 60_000 })).stdout;
+}
+
+const HOSTILE = `q'u"o"te $(id) \`id\` & <b> \\ ; * ü`;
+
+test('arcsub takes our xRSL, hostile names and all, and its job is one of ours to follow and fetch', async (t) => {
+  const lab = gridLab(t);
+  if (lab === undefined) return;
+  const arc = arcBackend(t, lab);
+  const home = await newFolder(t);
+  const input = `${HOSTILE.replaceAll('/', '')}.txt`;
+  const submission: Submission = {
+    ...scriptSubmission(`cat "$PWD"/*.txt >result; printf %s "$APPPOT_SUBMISSION" >mark; echo "$1" >>result`),
+    description: { ...PLAIN, name: HOSTILE, stageOut: ['result', 'mark'] },
+    taskFiles: [[{ name: input, content: Buffer.from('the input\n') }]],
+  };
+  const shown = await arc.preview(submission, 'xrsl');
+  for (const [name, text] of shown) {
+    const file = path.join(home, name.replace(/ \(task \d+\)$/, ''));
+    await mkdir(path.dirname(file), { recursive: true });
+    await writeFile(file, text);
+  }
+  const words = ['arcsub', '-T', 'arcrest', '-C', lab.arc.endpoint, '-Q', 'NONE', 'job-0.xrsl'];
+  const printed = await arcTool(lab, home, words);
+  const native = /jobid: (\S+)/.exec(printed)?.[1];
+  t.truthy(native, printed);
+  const job: RemoteJob = { native: native ?? '' };
+  const [end] = await untilEnded(arc, [job]);
+  t.is(end?.state, 'done', JSON.stringify(end));
+  const folder = await newFolder(t);
+  await arc.fetch(job, folder, { signal, progress: silent, outputs: ['result', 'mark'] });
+  t.is(await readFile(path.join(folder, 'result'), 'utf8'), 'the input\n0\n');
+  t.is(await readFile(path.join(folder, 'mark'), 'utf8'), `${submission.id}:0`);
+});
+
+test('arcstat knows a job of ours, arcget fetches its results; names reach A-REX as they are', async (t) => {
+  const lab = gridLab(t);
+  if (lab === undefined) return;
+  const arc = arcBackend(t, lab);
+  const home = await newFolder(t);
+  const script = 'mkdir "out d"; cat input* >"out d/copy"; echo hello >stdout.txt';
+  const submission: Submission = {
+    ...scriptSubmission(script),
+    description: { ...PLAIN, name: HOSTILE, stageOut: ['out d'] },
+    taskFiles: [[{ name: `input ${HOSTILE.replaceAll('/', '')}`, content: Buffer.from('in\n') }]],
+  };
+  const [job] = await submitAll(arc, submission);
+  t.assert(job);
+  if (job === undefined) return;
+  t.is((await untilEnded(arc, [job]))[0]?.state, 'done');
+  const id = job.native.replace(/^.*\//, '');
+  const local = await readFile(path.join(lab.arc.controlDir, 'jobs', controlPath(id), 'local'), 'utf8').catch(
+    () => undefined,
+  );
+  if (local !== undefined) t.true(local.includes(`jobname=${HOSTILE}\n`), local);
+  const status = await arcTool(lab, home, ['arcstat', job.native]);
+  t.regex(status, /Finished|Finishing|INLRMS|Running|Preparing|Queuing/i);
+  await arcTool(lab, home, ['arcget', '-k', '-D', path.join(home, 'got'), job.native]);
+  const [folder = ''] = await readdir(path.join(home, 'got'));
+  t.is(await readFile(path.join(home, 'got', folder, 'out d', 'copy'), 'utf8'), 'in\n');
+});
+
+/** Where A-REX 6.17 keeps its files about a job. */
+function controlPath(id: string): string {
+  return `${id.slice(0, 3)}/${id.slice(3, 6)}/${id.slice(6, 9)}/${id.slice(9)}`;
+}
+
+test("the site's runtime environment brings AppPot's runtime, and its limits hold", async (t) => {
+  const lab = gridLab(t);
+  if (lab === undefined) return;
+  const name = 'ENV/APPPOT';
+  const arcctl = (...words: string[]) => execute('arcctl', ['-c', lab.arc.conf, 'rte', ...words]);
+  await mkdir(path.join(lab.arc.rteDir, 'ENV'), { recursive: true });
+  await copyFile(packageFile('templates', 'ENV', 'APPPOT'), path.join(lab.arc.rteDir, name));
+  await arcctl('enable', name).catch(() => undefined);
+  await arcctl('params-set', name, 'APPPOT_RUNTIME', '/shared/apppot runtime');
+  await arcctl('params-set', name, 'APPPOT_MAX_CPUS', '2');
+  const arc = arcBackend(t, lab, { rte: name });
+  const plain = scriptSubmission('printf %s "$APPPOT_RUNTIME" >result');
+  const small = await submitAll(arc, plain);
+  const large = await submitAll(arc, {
+    ...scriptSubmission('true'),
+    description: { ...PLAIN, cpus: 3 },
+  });
+  const [one, other] = await untilEnded(arc, [...small, ...large]);
+  t.is(one?.state, 'done', JSON.stringify(one));
+  t.like(other, { state: 'failed', reason: 'launch' }, JSON.stringify(other));
+  const folder = await newFolder(t);
+  const [job] = small;
+  if (job === undefined) return;
+  await arc.fetch(job, folder, { signal, progress: silent, outputs: ['result*'] });
+  t.is(await readFile(path.join(folder, 'result'), 'utf8'), '/shared/apppot runtime');
+});
