@@ -1,0 +1,210 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, readdir, symlink, writeFile } from 'node:fs/promises';
+import type { RequestListener } from 'node:http';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import test, { type ExecutionContext } from 'ava';
+import { ArcBackend } from '../../src/grid/arc/backend.ts';
+import { loadCredentials } from '../../src/grid/arc/credentials.ts';
+import { silent } from '../../src/progress.ts';
+import { PLAIN, scriptSubmission, signal } from '../helpers/arc.ts';
+import { newFolder } from '../helpers/guest.ts';
+
+const execute = promisify(execFile);
+const ID = 'abcdefgh0123456789';
+
+interface Keys {
+  readonly folder: string;
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** A certificate for localhost that is its own authority, and serves as ours too. */
+async function makeKeys(t: ExecutionContext): Promise<Keys> {
+  const folder = await newFolder(t);
+  const certificate = path.join(folder, 'cert.pem');
+  const key = path.join(folder, 'key.pem');
+  const words = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost'];
+  await execute('openssl', [
+    ...words,
+    ...['-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', certificate, '-days', '1'],
+  ]);
+  return { folder, certificate, key };
+}
+
+/** A server that says what the test wants, and a backend that believes it to be A-REX. */
+async function liar(t: ExecutionContext, answer: RequestListener): Promise<ArcBackend> {
+  const { certificate, key } = await makeKeys(t);
+  const server = createServer({ cert: await readFile(certificate), key: await readFile(key) }, answer);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const arc = new ArcBackend({
+    name: 'liar',
+    endpoint: `https://localhost:${port}/arex`,
+    certificate,
+    key,
+    caDir: certificate,
+  });
+  t.teardown(async () => {
+    await arc.close();
+    server.closeAllConnections();
+    server.close();
+  });
+  t.context = { native: `https://localhost:${port}/arex/rest/1.0/jobs/${ID}`, caDir: certificate };
+  return arc;
+}
+
+function job(t: ExecutionContext): { native: string; caDir: string } {
+  return t.context as { native: string; caDir: string };
+}
+
+/** WebDAV's answer about a folder with these files. */
+function listing(files: readonly (readonly [string, number])[]): string {
+  const one = (name: string, inner: string): string =>
+    `<d:response><d:href>x</d:href><d:propstat><d:prop><d:displayname>${name}</d:displayname>${inner}</d:prop></d:propstat></d:response>`;
+  const responses = files.map(([name, size]) =>
+    one(name, `<d:resourcetype/><d:getcontentlength>${size}</d:getcontentlength>`),
+  );
+  return `<?xml version="1.0"?><d:multistatus xmlns:d="DAV:">${one('s', '<d:resourcetype><d:collection/></d:resourcetype>')}${responses.join('')}</d:multistatus>`;
+}
+
+const FETCH = { signal, progress: silent, outputs: ['*'] };
+
+for (const name of ['../evil', '..', 'a/b', '/etc/passwd'])
+  test(`a server that lists a file called ${name} gets nothing written anywhere`, async (t) => {
+    const arc = await liar(t, (_request, response) => response.end(listing([[name, 4]])));
+    const folder = await newFolder(t);
+    await t.throwsAsync(arc.fetch(job(t), path.join(folder, 'in'), FETCH), { code: 'target' });
+    t.deepEqual(await readdir(folder), []);
+  });
+
+test('a server that sends more than it listed, or less, or without end, is not believed', async (t) => {
+  const sizes: Readonly<Record<string, number>> = { more: 100_000, less: 3, 'no end': Infinity };
+  const arc = await liar(t, (request, response) => {
+    if (request.method === 'PROPFIND') {
+      response.end(listing([[state.name, 10]]));
+      return;
+    }
+    response.writeHead(206, { 'content-range': 'bytes 0-9/10' });
+    const size = sizes[state.name] ?? 0;
+    const send = (): void => {
+      while (size === Infinity && !response.destroyed) if (!response.write('x'.repeat(65_536))) break;
+    };
+    response.on('drain', send);
+    if (size === Infinity) send();
+    else response.end('x'.repeat(size));
+  });
+  const state = { name: 'more' };
+  for (const name of Object.keys(sizes)) {
+    state.name = name;
+    const folder = await newFolder(t);
+    await t.throwsAsync(arc.fetch(job(t), folder, FETCH), { code: 'transport' });
+    const left = (await readdir(folder)).filter((file) => !file.endsWith('.apppot-part'));
+    t.deepEqual(left, []);
+  }
+});
+
+test('results do not go through a link that lies in the folder', async (t) => {
+  const arc = await liar(t, (request, response) =>
+    response.end(request.method === 'PROPFIND' ? listing([['result', 4]]) : 'evil'),
+  );
+  const folder = await newFolder(t);
+  const precious = path.join(await newFolder(t), 'precious');
+  await writeFile(precious, 'mine');
+  await symlink(precious, path.join(folder, 'result'));
+  await t.throwsAsync(arc.fetch(job(t), folder, FETCH), { code: 'exists' });
+  t.is(await readFile(precious, 'utf8'), 'mine');
+});
+
+test('an answer that makes no sense leaves jobs unknown, not failed', async (t) => {
+  const answers = ['{"job":', '<html>', '{"job":[{"id":"x"}]}'];
+  const arc = await liar(t, (_request, response) => response.end(answers[0]));
+  while (answers.length > 0) {
+    const outcome = await arc.status([job(t)], { signal }).then(
+      ([first]) => (first !== undefined && 'value' in first ? first.value.state : 'error'),
+      (error: unknown) => (error as { code?: string }).code,
+    );
+    t.true(outcome === 'transport' || outcome === 'unknown');
+    answers.shift();
+  }
+});
+
+test('a server that falls silent in a submission leaves the answer open', async (t) => {
+  const arc = await liar(t, (request) => request.socket.destroy());
+  const accepted: number[] = [];
+  const submit = arc.submit(scriptSubmission('true'), {
+    signal,
+    progress: silent,
+    accepted: (position) => {
+      accepted.push(position);
+      return Promise.resolve();
+    },
+  });
+  await t.throwsAsync(submit, { code: 'transport' });
+  t.deepEqual(accepted, []);
+});
+
+test('an expired certificate and a key that others can read are told before anybody is asked', async (t) => {
+  const requests: string[] = [];
+  const arc = await liar(t, (request, response) => {
+    requests.push(request.url ?? '');
+    response.end('');
+  });
+  const endpoint = job(t).native.replace(/\/rest.*/, '');
+  const { certificate, key } = await makeKeys(t);
+  t.is(loadCredentials({ certificate, key }).kind, 'certificate');
+  const tomorrow = new Date(Date.now() + 2 * 86_400_000);
+  t.throws(() => loadCredentials({ certificate, key }, tomorrow), {
+    code: 'credentials',
+    message: /ended at/,
+  });
+  const open = await makeKeys(t);
+  await execute('chmod', ['644', open.key]);
+  const careless = new ArcBackend({
+    ...{ name: 'careless', endpoint, certificate: open.certificate, key: open.key },
+    caDir: open.certificate,
+  });
+  await t.throwsAsync(careless.list({ signal }), { code: 'credentials', message: /Others can read/ });
+  t.deepEqual(requests, []);
+  await arc.list({ signal });
+  t.is(requests.length, 1);
+});
+
+test('a token goes into the header, and its end is told', async (t) => {
+  const seen: (string | undefined)[] = [];
+  const arc = await liar(t, (request, response) => {
+    seen.push(request.headers.authorization);
+    response.end('');
+  });
+  await arc.list({ signal });
+  const token = (exp: number): string =>
+    `x.${Buffer.from(JSON.stringify({ sub: 'me', exp })).toString('base64url')}.x`;
+  const folder = await newFolder(t);
+  const tokenFile = path.join(folder, 'token');
+  const now = Math.floor(Date.now() / 1000);
+  await writeFile(tokenFile, `${token(now + 3600)}\n`, { mode: 0o600 });
+  const endpoint = job(t).native.replace(/\/rest.*/, '');
+  const other = new ArcBackend({ name: 'token', endpoint, tokenFile, caDir: job(t).caDir });
+  t.teardown(() => other.close());
+  await other.list({ signal });
+  await writeFile(tokenFile, token(now - 60));
+  await t.throwsAsync(other.list({ signal }), { code: 'credentials', message: /ended at/ });
+  t.deepEqual(seen, [undefined, `Bearer ${token(now + 3600)}`]);
+});
+
+test('descriptions keep every character, and refuse those that their language has no way to write', async (t) => {
+  const arc = await liar(t, (_request, response) => response.end(''));
+  const name = `a "b" 'c' <d> & $(id) \`e\` @NAME@ \\ ;`;
+  const submission = { ...scriptSubmission('true'), description: { ...PLAIN, name } };
+  const adl = (await arc.preview(submission, 'adl')).get('job-0.adl') ?? '';
+  t.true(adl.includes('<Name>a &#34;b&#34; &#39;c&#39; &#60;d&#62; &#38; $(id) `e` @NAME@ \\ ;-0</Name>'));
+  const xrsl = (await arc.preview(submission, 'xrsl')).get('job-0.xrsl') ?? '';
+  t.true(xrsl.includes(`(jobName = "a ""b"" 'c' <d> & $(id) \`e\` @NAME@ \\ ;-0")`));
+  const bad = { ...submission, description: { ...PLAIN, name: 'a\nb' } };
+  for (const format of ['adl', 'xrsl']) await t.throwsAsync(arc.preview(bad, format), { code: 'usage' });
+  await t.throwsAsync(arc.preview(submission, 'jsdl'), { code: 'usage' });
+});
