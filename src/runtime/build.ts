@@ -107,7 +107,9 @@ async function lockedBuild(options: BuildOptions, inputs: string, key: string): 
     const output = await mkdtemp(join(base, TEMPORARY));
     try {
       const request = { work, output, kernel: await kernelTarball(kernel, work, signal), library };
-      await compile({ ...request, jobs: options.jobs, progress, signal, digest, inputs, sources, compiler });
+      const force = options.force === true;
+      const facts = { digest, inputs, sources, compiler };
+      await compile({ ...request, ...facts, force, jobs: options.jobs, progress, signal });
       await replaceFolder(output, folder);
     } finally {
       await rm(output, { recursive: true, force: true });

@@ -6,9 +6,9 @@ import { packageFile } from '../config/paths.ts';
 import { ApppotError } from '../errors.ts';
 import { run } from '../process/run.ts';
 import type { Progress, Step } from '../progress.ts';
-import { fileDigest } from './digest.ts';
+import { fileDigest, kernelInputsDigest, textDigest } from './digest.ts';
 import type { FetchedLibrary } from './fetch.ts';
-import { runtimesFolder } from './folder.ts';
+import { folderWithKernels, runtimesFolder } from './folder.ts';
 import { probeKernel } from './probe.ts';
 import type { Manifest, Source } from './types.ts';
 
@@ -25,6 +25,8 @@ export interface CompileRequest {
   readonly inputs: string;
   readonly sources: readonly Source[];
   readonly compiler: string;
+  /** Compile the kernels also when an earlier runtime has the same. */
+  readonly force: boolean;
   readonly progress: Progress;
   readonly signal: AbortSignal;
 }
@@ -59,7 +61,12 @@ export async function compile(request: CompileRequest): Promise<void> {
     await script('guest', ['--output', join(output, 'apppot-guest')], step);
     await script('snap', ['--output', join(output, 'apppot-snap')], step);
   });
+  const kernels = textDigest(kernelInputsDigest(), request.sources[0]?.sha256 ?? '', request.compiler);
   await progress.step('Build the kernels', async (step) => {
+    if (!request.force && (await reuseKernels(kernels, output))) {
+      step.skip('those of an earlier runtime are the same');
+      return;
+    }
     const folder = join(work, 'kernel');
     await mkdir(folder);
     const jobs = request.jobs === undefined ? [] : ['--jobs', String(request.jobs)];
@@ -68,7 +75,20 @@ export async function compile(request: CompileRequest): Promise<void> {
   await copyFile(packageFile('image', 'host', 'apppot-start'), join(output, 'apppot-start'));
   await chmod(join(output, 'apppot-start'), 0o755);
   await chmod(output, 0o755);
-  await writeManifest(request);
+  await writeManifest(request, kernels);
+}
+
+/** Takes the kernels of an earlier runtime that were made from the same; false when there are none, or not as they were. */
+async function reuseKernels(kernels: string, output: string): Promise<boolean> {
+  const found = await folderWithKernels(kernels);
+  if (found === undefined) return false;
+  const { folder, manifest } = found;
+  for (const name of ['linux', 'linux-smp']) {
+    await copyFile(join(folder, name), join(output, name));
+    if ((await fileDigest(join(output, name))) !== manifest.files[name]) return false;
+  }
+  await writeFile(join(output, 'linux.version'), `${manifest.kernelVersion}\n`);
+  return true;
 }
 
 async function runScript(
@@ -106,7 +126,7 @@ async function runScript(
   );
 }
 
-async function writeManifest(request: CompileRequest): Promise<void> {
+async function writeManifest(request: CompileRequest, kernels: string): Promise<void> {
   const { output } = request;
   const names = ['linux', 'linux-smp', 'slirp', 'apppot-start', 'apppot-guest', 'apppot-snap'];
   const digests = await Promise.all(
@@ -119,6 +139,7 @@ async function writeManifest(request: CompileRequest): Promise<void> {
     format: 1,
     digest: request.digest,
     inputs: request.inputs,
+    kernels,
     sources: request.sources,
     compiler: request.compiler,
     kernelVersion,

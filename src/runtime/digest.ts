@@ -21,8 +21,20 @@ const INPUTS: readonly (readonly [folder: string, names: RegExp])[] = [
  * @param root the folder image/; that of this package by default
  */
 export function inputsDigest(root: string = packageFile('image')): string {
+  return digestOfInputs(root, INPUTS);
+}
+
+/** The same of what only the kernels are made from: the long part of a build. */
+export function kernelInputsDigest(root: string = packageFile('image')): string {
+  return digestOfInputs(
+    root,
+    INPUTS.filter(([folder]) => folder.startsWith('kernel')),
+  );
+}
+
+function digestOfInputs(root: string, inputs: typeof INPUTS): string {
   const hash = createHash('sha256');
-  for (const [folder, names] of INPUTS) {
+  for (const [folder, names] of inputs) {
     for (const name of readdirSync(join(root, folder)).sort()) {
       if (!names.test(name)) continue;
       const content = readFileSync(join(root, folder, name));

@@ -1,5 +1,5 @@
 /** The folders of built runtimes in the cache, and which of them is used. */
-import { mkdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { cacheFolder } from '../config/paths.ts';
 import type { Manifest } from './types.ts';
@@ -30,6 +30,19 @@ export async function rememberedFolder(key: string): Promise<string | undefined>
   if (digest === undefined || !/^[0-9a-f]+$/.test(digest)) return undefined;
   const folder = join(runtimesFolder(), digest);
   return (await readManifest(folder)) === undefined ? undefined : folder;
+}
+
+/** A complete runtime here whose kernels were made from the same, with its manifest. */
+export async function folderWithKernels(
+  kernels: string,
+): Promise<{ readonly folder: string; readonly manifest: Manifest } | undefined> {
+  for (const name of await readdir(runtimesFolder())) {
+    if (!/^[0-9a-f]+$/.test(name)) continue;
+    const folder = join(runtimesFolder(), name);
+    const manifest = await readManifest(folder);
+    if (manifest?.kernels === kernels) return { folder, manifest };
+  }
+  return undefined;
 }
 
 /** Makes `folder` the runtime in use and remembers it for `key`. */

@@ -17,6 +17,8 @@ export interface Manifest {
   readonly digest: string;
   /** Digest of our own part: patches, configuration, scripts, C files. */
   readonly inputs: string;
+  /** Digest of what the kernels were made from; a later build with the same one takes them as they are. */
+  readonly kernels?: string;
   /** Source packages or files, with version and SHA-256. */
   readonly sources: readonly Source[];
   readonly compiler: string;
