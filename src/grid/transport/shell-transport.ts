@@ -70,7 +70,7 @@ export class ShellTransport implements Transport {
     const key = options.resumeKey ?? randomBytes(6).toString('hex');
     const part = posix.join(posix.dirname(path), partName(path, key));
     const script = (block: number) => `umask 077; p=${quotePath(part)}
-dd of="$p" obs=${BLOCK} ibs=${BLOCK} seek=${block} conv=notrunc || exit 1
+dd of="$p" obs=${BLOCK} ibs=${BLOCK} seek=${block} conv=notrunc,sparse || exit 1
 [ "$(wc -c <"$p")" -eq ${whole} ] || exit ${MISSING}
 chmod ${(options.mode ?? 0o600).toString(8)} "$p" && mv -f "$p" ${quotePath(path)}`;
     let fresh = options.resumeKey === undefined;
