@@ -40,7 +40,7 @@ export interface PublicPackage {
 export async function publicPackage(): Promise<PublicPackage> {
   const folder = await mkdtemp('/var/tmp/apppot test-');
   await chmod(folder, 0o755);
-  for (const part of ['dist/src', 'image', 'modules', 'package.json', 'node_modules'])
+  for (const part of ['dist/src', 'image', 'modules', 'templates', 'package.json', 'node_modules'])
     await run('cp', ['-a', '--parents', part, folder], { cwd: packageFile() });
   await run('chmod', ['-R', 'a+rX', folder]);
   return {

@@ -1,0 +1,106 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
+import { run } from '../../src/process/run.ts';
+import { plainPerson, publicPackage, type CliResult, type Person } from './cli.ts';
+import { gridLab, type GridLab } from './grid.ts';
+import { guestParts } from './guest.ts';
+
+/** A scientist at the grid lab: a plain user with settings, a package, and a folder with a blank in its name. */
+export interface GridClient {
+  readonly lab: GridLab;
+  readonly person: Person;
+  /** Where the scientist works. */
+  readonly folder: string;
+  /** Image and runtime that griduser may read. */
+  readonly image: string;
+  readonly runtime: string;
+  /** Sets the targets. */
+  readonly configure: (text: string) => Promise<void>;
+  readonly apppot: (args: readonly string[]) => Promise<CliResult>;
+  /** The same, killed hard after so many milliseconds. */
+  readonly killed: (args: readonly string[], ms: number) => Promise<void>;
+  readonly remove: () => Promise<void>;
+}
+
+/** What `apppot jobs list --json` says of a job, as far as tests look. */
+export interface ListedJob {
+  readonly id: string;
+  readonly shortId: string;
+  readonly name: string;
+  readonly state: string;
+  readonly tasks: readonly { readonly state: string; readonly exitCode?: number; readonly remote?: string }[];
+}
+
+/** Makes a scientist, or skips the test. */
+export async function gridClient(t: ExecutionContext): Promise<GridClient | undefined> {
+  const lab = gridLab(t);
+  const parts = guestParts(t);
+  if (lab === undefined || parts === undefined) return undefined;
+  const shared = join(lab.folder, 'shared');
+  const image = join(shared, 'test.img');
+  const runtime = join(shared, 'runtime');
+  if (!existsSync(image)) {
+    await mkdir(runtime, { recursive: true });
+    await run('cp', ['--sparse=always', parts.image, image]);
+    const from = join(parts.launcher, '..');
+    for (const name of await readdir(from)) await run('cp', ['-L', join(from, name), runtime]);
+    await run('chmod', ['-R', 'a+rX', shared]);
+  }
+  const package_ = await publicPackage();
+  const folder = join(package_.folder, 'my work');
+  await mkdir(folder);
+  const person = await plainPerson(package_.folder);
+  if (person === undefined) return undefined;
+  await run('chown', ['-R', `${person.uid}:${person.gid}`, folder, person.home]);
+  const config = join(package_.folder, 'config');
+  await mkdir(join(config, 'apppot'), { recursive: true });
+  const env = { XDG_CONFIG_HOME: config, XDG_STATE_HOME: join(person.home, 'state') };
+  return {
+    lab,
+    person,
+    folder,
+    image,
+    runtime,
+    configure: async (text) => {
+      await writeFile(join(config, 'apppot', 'apppot.ini'), text);
+      await chmod(config, 0o755);
+    },
+    apppot: async (args) => package_.cli(args, { cwd: folder, person, env }),
+    killed: async (args, ms) => {
+      const main = join(package_.folder, 'dist', 'src', 'cli', 'main.js');
+      const words = [...person.prefix, process.execPath, main, ...args];
+      const child = spawn(words[0] ?? '', words.slice(1), {
+        cwd: folder,
+        stdio: 'ignore',
+        env: { PATH: process.env['PATH'], HOME: person.home, ...env },
+      });
+      const timer = setTimeout(() => child.kill('SIGKILL'), ms);
+      await once(child, 'exit');
+      clearTimeout(timer);
+    },
+    remove: () => package_.remove(),
+  };
+}
+
+/** The lab's ssh configuration for the plain user, with another port when a proxy stands between. */
+export async function sshConfig(client: GridClient, port: number): Promise<string> {
+  const from = client.lab.clients.apptest;
+  const file = join(client.folder, `ssh-${port}`);
+  const lines = [
+    'Host lab',
+    '  HostName localhost',
+    `  Port ${port}`,
+    `  User ${client.lab.ssh.user}`,
+    `  IdentityFile ${join(from, 'id')}`,
+    '  IdentitiesOnly yes',
+    '  IdentityAgent none',
+    `  HostKeyAlias [localhost]:${client.lab.ssh.port}`,
+    `  UserKnownHostsFile ${join(from, 'known_hosts')}`,
+  ];
+  await writeFile(file, `${lines.join('\n')}\n`, { mode: 0o644 });
+  return (await stat(file)).isFile() ? file : '';
+}
