@@ -3,6 +3,7 @@ import { ApppotError, type ErrorCode } from '../../errors.ts';
 import type { JournalJob } from '../../job/journal.ts';
 import { makeSubmission } from '../../job/sandbox.ts';
 import type { Submission } from '../../job/types.ts';
+import { layerFor } from '../../snapshot/layer.ts';
 import type { Work } from './context.ts';
 import { sandboxParts } from './parts.ts';
 
@@ -31,7 +32,12 @@ export async function attemptSubmission(
     return task === undefined ? [] : [{ task, inputs: record.taskInputs[position] ?? [] }];
   });
   const parts = await sandboxParts(work.target(record.target), record.description, work.signal);
-  return makeSubmission(id, record.description, tasks, parts, {
+  // Layers are made anew from the user's files: what is in the cache may be gone when a job is sent again.
+  const { progress } = work.options;
+  const changes: string[] = [];
+  for (const file of record.description.changes)
+    changes.push(await layerFor(file, { progress, signal: work.signal }));
+  return makeSubmission(id, { ...record.description, changes }, tasks, parts, {
     after: record.after,
     parallel: record.parallel,
   });
