@@ -7,6 +7,7 @@ import { packageFile } from '../../src/config/paths.ts';
 import type { RemoteJob, Submission } from '../../src/job/types.ts';
 import { silent } from '../../src/progress.ts';
 import { ArcClient } from '../../src/grid/arc/client.ts';
+import { delegate, signProxy } from '../../src/grid/arc/delegation.ts';
 import {
   arcBackend,
   arcSettings,
@@ -120,4 +121,29 @@ test("the site's runtime environment brings AppPot's runtime, and its limits hol
   if (job === undefined) return;
   await arc.fetch(job, folder, { signal, progress: silent, outputs: ['result*'] });
   t.is(await readFile(path.join(folder, 'result'), 'utf8'), '/shared/apppot runtime');
+});
+
+test('A-REX takes a proxy that we signed, and openssl finds it sound (RFC 3820)', async (t) => {
+  const lab = gridLab(t);
+  if (lab === undefined) return;
+  const client = new ArcClient(arcSettings(lab));
+  t.teardown(() => client.http.close());
+  t.regex(await delegate(client, signal), /^\w+$/);
+  const folder = await newFolder(t);
+  const file = (name: string): string => path.join(folder, name);
+  const request = ['req', '-new', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=x', '-keyout', file('key')];
+  await execute('openssl', [...request, '-out', file('csr')]);
+  const csr = await readFile(file('csr'), 'utf8');
+  await writeFile(file('chain'), await signProxy(csr, client.http.credentials()));
+  const authority = path.join(lab.arc.caDir, 'ARC-TestCA-lab.pem');
+  const words = [
+    'verify',
+    '-allow_proxy_certs',
+    '-CAfile',
+    authority,
+    '-untrusted',
+    file('chain'),
+    file('chain'),
+  ];
+  t.regex((await execute('openssl', words)).stdout, /OK/);
 });
