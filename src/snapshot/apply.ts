@@ -69,7 +69,10 @@ export async function mergeChanges(
     const summaries: Summary[] = [];
     for (const file of files) {
       const merge = async (step: Step): Promise<Answer> => call(file, step);
-      summaries.push({ file, ...(await progress.step(`Merging ${basename(file)}`, merge)).summary });
+      const { summary } = await progress.step(`Merging ${basename(file)}`, merge);
+      // The engine counts file by file; it got one, as "-".
+      const [counted = summary] = (summary?.['files'] ?? []) as readonly Summary[];
+      summaries.push({ ...counted, file });
     }
     return summaries;
   };

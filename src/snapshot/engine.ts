@@ -100,7 +100,11 @@ export class Listener {
     if (code === 0) return { code, summary, error: undefined };
     const given = error as { message?: string; hint?: string } | undefined;
     const text = this.#texts.map((line) => line.replace(/^apppot-snap: /, ''));
-    return { code, summary, error: { message: given?.message ?? text.join('\n'), hint: given?.hint } };
+    return {
+      code,
+      summary,
+      error: { message: given?.message ?? text.join('\n'), hint: textOf(given?.hint) },
+    };
   }
 
   #progress(done: number, total: number): void {
@@ -123,6 +127,11 @@ export function engineError(what: string, { code, error }: Answer): ApppotError 
   const known = isFull ? 'no-space' : (CODES[code] ?? 'process-failed');
   const sentence = /[.!?]$/.test(message) ? message : `${message}.`;
   return new ApppotError(known, `${what} failed: ${sentence}`, { hint: error?.hint ?? HINTS[code] });
+}
+
+/** An empty text is none. */
+function textOf(text: string | undefined): string | undefined {
+  return text === '' ? undefined : text;
 }
 
 /**

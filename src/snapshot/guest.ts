@@ -1,5 +1,5 @@
 /** A guest that reads or changes the file system of an image: without root, mount or FUSE on this side. */
-import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { loadSettings } from '../config/load.ts';
@@ -34,6 +34,10 @@ const PREFIX = 'apppot-snap-';
 /** Memory of the guest: the lists of a million files fit; without more the page cache does not grow on our side. */
 const MEMORY = '1G';
 
+/** The manifest of an empty tree: against it everything is added. */
+export const NOTHING_BASE = '/home/user/job/nothing.base';
+const NOTHING = 'd\t0000\t0\t0\t-\t0.000000000\t-\t-\t-\t-\t-\t.\n';
+
 /**
  * Makes a private folder for one piece of work; `work` may fill it, and it goes away afterwards.
  */
@@ -59,6 +63,7 @@ export async function callInGuest(call: GuestCall, scratch: string): Promise<Ans
   const outcome = join(scratch, 'outcome.json');
   await mkdir(job, { recursive: true, mode: 0o700 });
   await copyFile(runtime.snap, join(job, 'apppot-snap'));
+  await writeFile(join(job, 'nothing.base'), NOTHING);
   const options = [
     ...sourceWords(call),
     ...['--job-folder', job, '--outcome', outcome, '--mem', loadSettings().mem?.value ?? MEMORY],

@@ -13,8 +13,9 @@ import type { Progress } from '../progress.ts';
 import { readSource } from './changes.ts';
 import { compressInto } from './compress.ts';
 import type { Summary } from './engine.ts';
+import { NOTHING_BASE } from './guest.ts';
 import { findSource, type Source } from './source.ts';
-import { WithoutGlobalHeader } from './tar.ts';
+import { WithoutGlobalHeaders } from './tar.ts';
 
 /** What {@link writeOci} takes. */
 export interface OciOptions {
@@ -82,7 +83,7 @@ export async function writeOci(name: string, folder: string, options: OciOptions
 async function fill(source: Source, part: string, options: OciOptions): Promise<Content> {
   const image: Source = { name: source.image, kind: 'image', image: source.image, layers: [] };
   const layers = [
-    await addLayer(part, image, ['--base', '/dev/null', 'changes', '-o', '-'], 'Base layer', options),
+    await addLayer(part, image, ['--base', NOTHING_BASE, 'changes', '-o', '-'], 'Base layer', options),
     await addLayer(part, source, ['changes', '-o', '-'], 'Changes layer', options),
   ];
   const summary = layers[1]?.summary ?? {};
@@ -135,7 +136,7 @@ async function addLayer(
     const written = new Promise<void>((done, fail) => file.once('error', fail).once('close', done));
     const stage = await compressInto('gzip', packed, signal);
     // Not every reader of layers knows global headers; the base is in the manifest's annotations.
-    const entry = new WithoutGlobalHeader();
+    const entry = new WithoutGlobalHeaders();
     entry.pipe(plain).pipe(stage.input);
     const [answer] = await Promise.all([readSource(source, words, entry, step, signal), stage.done, written]);
     await rename(temporary, join(part, 'blobs', 'sha256', packed.hex()));

@@ -1,5 +1,6 @@
 /** What a snapshot is taken of: an image, an image with kept changes, or a session. */
 import { access, constants, open, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { ApppotError, systemCode } from '../errors.ts';
 import { listSessions, type Session } from '../machine/sessions.ts';
 import { refuseInUse } from './in-use.ts';
@@ -41,7 +42,7 @@ async function imageSource(name: string): Promise<Source | undefined> {
   const status = await stat(name).catch(() => undefined);
   if (status === undefined) return undefined;
   if (!status.isFile()) throw new ApppotError('image-invalid', `${name} is no image: it is not a file.`);
-  return { name, kind: 'image', image: name, layers: [] };
+  return { name, kind: 'image', image: resolve(name), layers: [] };
 }
 
 /** COW:IMAGE, where either name may hold colons and commas: the first split whose right side is there. */
@@ -50,7 +51,7 @@ async function pairSource(name: string): Promise<Source | undefined> {
     const [cow, image] = [name.slice(0, match.index), name.slice(match.index + 1)];
     if (cow === '' || image === '') continue;
     if ((await stat(image).catch(() => undefined))?.isFile() === true)
-      return { name, kind: 'cow', image, cow, layers: [] };
+      return { name, kind: 'cow', image: resolve(image), cow: resolve(cow), layers: [] };
   }
   return undefined;
 }
