@@ -162,14 +162,16 @@ async function makeLayer(
   }
 }
 
-/** apppot-snap layer-tar | sqfstar. The same changes give the same layer: no time of making goes in. */
+/**
+ * apppot-snap layer-tar | sqfstar. The same changes give the same layer: no time of making goes in. sqfstar passes over
+ * the archive's own root folder; an overlay shows the one of its upper half anyway.
+ */
 async function pack(file: string, part: string, scan: UnfitScan, signal: AbortSignal): Promise<void> {
   const { snap } = await snapRuntime();
   const words = [
     '-comp',
     'zstd',
-    '-mkfs-time',
-    '0',
+    ...['-mkfs-time', '0', '-root-time', '0', '-root-mode', '0755', '-root-uid', '0', '-root-gid', '0'],
     '-no-progress',
     '-quiet',
     '-exit-on-error',

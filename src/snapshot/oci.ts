@@ -15,7 +15,6 @@ import { compressInto } from './compress.ts';
 import type { Summary } from './engine.ts';
 import { NOTHING_BASE } from './guest.ts';
 import { findSource, type Source } from './source.ts';
-import { WithoutGlobalHeaders } from './tar.ts';
 
 /** What {@link writeOci} takes. */
 export interface OciOptions {
@@ -135,10 +134,8 @@ async function addLayer(
     packed.pipe(file);
     const written = new Promise<void>((done, fail) => file.once('error', fail).once('close', done));
     const stage = await compressInto('gzip', packed, signal);
-    // Not every reader of layers knows global headers; the base is in the manifest's annotations.
-    const entry = new WithoutGlobalHeaders();
-    entry.pipe(plain).pipe(stage.input);
-    const [answer] = await Promise.all([readSource(source, words, entry, step, signal), stage.done, written]);
+    plain.pipe(stage.input);
+    const [answer] = await Promise.all([readSource(source, words, plain, step, signal), stage.done, written]);
     await rename(temporary, join(part, 'blobs', 'sha256', packed.hex()));
     return {
       mediaType: `${TYPE}.layer.v1.tar+gzip`,
