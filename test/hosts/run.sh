@@ -36,12 +36,14 @@ if [ ! -d "$tree" ]; then
 		exit 3
 	fi
 	# What no virtual machine needs.
-	for part in "$work"/usr/share "$work"/lib/modules/*/kernel/drivers/gpu "$work"/lib/modules/*/kernel/sound; do
+	for part in "$work"/usr/share "$work"/lib/modules/*/kernel/sound "$work"/usr/lib/modules/*/kernel/sound; do
 		rm -rf "$part"
 	done
 	mv "$work" "$tree"
 fi
-version=$(cd "$tree/lib/modules" && echo *)
+modules=$tree/lib/modules
+[ -d "$modules" ] || modules=$tree/usr/lib/modules
+version=$(cd "$modules" && echo *)
 busybox=$tree/bin/busybox
 [ -x "$busybox" ] || busybox=$tree/usr/bin/busybox
 
@@ -51,7 +53,7 @@ mkdir -p "$root/bin" "$root/etc" "$root/proc" "$root/sys" "$root/dev" "$root/tmp
 cp "$busybox" "$root/bin/busybox"
 ln -s busybox "$root/bin/sh"
 cp "$here/init" "$root/init"
-from=$tree/lib/modules/$version
+from=$modules/$version
 for part in drivers/virtio drivers/block fs/ext4 fs/jbd2 fs/mbcache.ko fs/mbcache.ko.xz lib crypto arch/x86/crypto; do
 	[ -e "$from/kernel/$part" ] || continue
 	mkdir -p "$root/lib/modules/$version/kernel/${part%/*}"

@@ -1,5 +1,13 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -258,3 +266,29 @@ test.serial('a job folder where nothing may be written: the run folder goes else
   const ended = await launch(parts, job, { cwd, wrapper }).ended;
   t.deepEqual([ended.stdout.toString(), ended.code], ['link\n', 0]);
 });
+
+/** Words that give a launch a /dev/shm of its own, in a mount name space that goes with it. */
+function withShm(options: string): readonly string[] {
+  const script = 'mount -t tmpfs -o "$0" shm /dev/shm && exec "$@"';
+  return ['unshare', '--mount', '/bin/sh', '-c', script, options];
+}
+
+test.serial(
+  "a /dev/shm without room, or mounted noexec, stops the distribution's kernel, and not ours",
+  async (t) => {
+    const parts = guestParts(t);
+    const stock = '/usr/bin/linux.uml';
+    if (!requireOrSkip(t, existsSync(stock), 'the package user-mode-linux is not installed')) return;
+    if (!requireOrSkip(t, process.getuid?.() === 0, 'mount needs root')) return;
+    if (parts === undefined) return;
+    const cwd = await newFolder(t);
+    const words = ['--kernel', stock, '--mem', '512', ...TRUE];
+    await fails(t, 'ram-space', words, { cwd, wrapper: withShm('size=16M') });
+    await fails(t, 'ram-noexec', words, { cwd, wrapper: withShm('size=600M,noexec') });
+    for (const options of ['size=1M', 'size=1M,noexec']) {
+      const ended = await start(t, parts, ['--mem', '512', ...TRUE], { cwd, wrapper: withShm(options) });
+      t.log(ended.stderr);
+      t.is(ended.code, 0);
+    }
+  },
+);
