@@ -23,7 +23,7 @@ for tool in mmdebstrap mke2fs qemu-system-x86_64; do
 done
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/apppot-hosts.XXXXXX")
 machine=
-trap '[ -z "$machine" ] || kill "$machine" 2>/dev/null; rm -rf "$scratch"' EXIT
+trap '[ -z "$machine" ] || kill "$machine" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
 tree=$cache/host-$release

@@ -109,11 +109,11 @@ test.serial(
   },
 );
 
-test.serial('the same image comes from the cache in less than five seconds', async (t) => {
-  const started = performance.now();
+test.serial('the same image comes from the cache', async (t) => {
   const result = await build('-o', 'again.img');
   succeeded(t, result);
-  t.true(performance.now() - started < 5000);
+  // How fast is the benchmark's question.
+  t.regex(result.stdout, /from the cache/);
   t.true(await isSame(first(), join(work, 'again.img')));
   await rm(join(work, 'again.img'));
 });

@@ -1,6 +1,6 @@
 /** Runs the tasks of one local submission, and outlives the client: started by backend.ts in a session of its own. */
 import { existsSync } from 'node:fs';
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../../errors.ts';
@@ -19,9 +19,14 @@ import { takeSlots } from './slots.ts';
 export async function supervise(folder: string): Promise<void> {
   const parts = join(folder, PARTS);
   try {
-    const file = await open(join(parts, SUPERVISOR), 'wx', 0o600);
-    await file.writeFile(`${process.pid} ${startTime(process.pid) ?? ''}\n`);
-    await file.close();
+    // Linked when it is whole: whoever reads an empty one would take the supervisor for dead.
+    const draft = join(parts, `${SUPERVISOR}.${process.pid}`);
+    await writeFile(draft, `${process.pid} ${startTime(process.pid) ?? ''}\n`, { mode: 0o600 });
+    try {
+      await link(draft, join(parts, SUPERVISOR));
+    } finally {
+      await rm(draft);
+    }
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return;
     throw error;
