@@ -163,7 +163,7 @@ async function makeLayer(
 }
 
 /**
- * apppot-snap layer-tar | sqfstar. The same changes give the same layer: no time of making goes in. sqfstar passes over
+ * apppot-snap layer-tar | sqfstar. No time of making goes in. sqfstar passes over
  * the archive's own root folder; an overlay shows the one of its upper half anyway.
  */
 async function pack(file: string, part: string, scan: UnfitScan, signal: AbortSignal): Promise<void> {

