@@ -35,6 +35,11 @@ export const LAUNCH_OPTIONS: readonly LaunchOption[] = [
     description: 'a further folder of the host',
     repeat: true,
   },
+  {
+    name: '--scratch',
+    flags: '--scratch <size>',
+    description: 'an empty disk on /scratch, for the length of the job',
+  },
   { name: '--pwd', flags: '--pwd <dir>', description: 'folder of the guest to start in' },
   { name: '--env', flags: '-e, --env <name[=value]>', description: 'a variable of the job', repeat: true },
   {

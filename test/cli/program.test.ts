@@ -1,4 +1,5 @@
 import test from 'ava';
+import { readFile } from 'node:fs/promises';
 import { run, type RunResult } from '../../src/process/run.ts';
 import { packageFile } from '../../src/config/paths.ts';
 import { COMMANDS } from '../../src/cli/commands/index.ts';
@@ -72,4 +73,15 @@ test('options of a launch become words of apppot-start', (t) => {
 test('a table is as wide as its cells, and shows no control characters', (t) => {
   t.is(table(['A', 'B'], [['long', '\u001B[31m']]), 'A     B\nlong  ?[31m');
   t.is(humanBytes(1536), '1.5 KiB');
+});
+
+test('apppot run knows every option of apppot-start that docs/running.md names', async (t) => {
+  const manual = await readFile(packageFile('docs', 'running.md'), 'utf8');
+  const named = new Set(
+    [...manual.matchAll(/`(--[a-z-]+)/g)].map((match) => match[1] ?? '').filter((name) => name !== '--'),
+  );
+  t.true(named.size > 10);
+  const { stdout } = await apppot('run', '--help');
+  const missing = [...named].filter((name) => !stdout.includes(name));
+  t.deepEqual(missing, []);
 });
