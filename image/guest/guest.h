@@ -45,6 +45,9 @@ const char *spec_value(const struct spec *spec, const char *name, const char *ot
 const char *device_name(const char *number, char name[DEVICE_NAME]);
 /* Makes the job's layers the root, if it has any. 0, or 1 when that has failed and been told. */
 int layers_enter(const struct spec *spec);
+/* The base that the image was recorded as; empty without one. */
+#define BASE_SIZE 128
+void read_base(char base[BASE_SIZE]);
 
 int prepare(void);
 int run(int argc, char **argv);

@@ -29,10 +29,10 @@ const char *device_name(const char *number, char name[DEVICE_NAME])
 	return name;
 }
 
-static void read_base(char base[128])
+void read_base(char base[BASE_SIZE])
 {
 	int fd = open(BASE_ID, O_RDONLY | O_CLOEXEC);
-	ssize_t size = fd < 0 ? 0 : read(fd, base, 127);
+	ssize_t size = fd < 0 ? 0 : read(fd, base, BASE_SIZE - 1);
 
 	base[size > 0 ? size : 0] = '\0';
 	base[strcspn(base, "\n")] = '\0';
@@ -154,7 +154,7 @@ int layers_enter(const struct spec *spec)
 	bool kept = strcmp(spec_value(spec, "kept", "0"), "1") == 0;
 	const char *number = NULL;
 	char *lower = strdup("/");
-	char base[128];
+	char base[BASE_SIZE];
 
 	if (!upper)
 		return 0;

@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/statfs.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -246,6 +247,17 @@ static int serve(struct run *run)
 	return 0;
 }
 
+/* What runs here, so that a result can be made again. */
+static void introduce(void)
+{
+	struct utsname kernel = { .release = "unknown" };
+	char base[BASE_SIZE];
+
+	uname(&kernel);
+	read_base(base);
+	tell("hello %s kernel=%s base=%s", APPPOT_VERSION, kernel.release, base);
+}
+
 int fail(const char *code, const char *text)
 {
 	complain("%s: %s", code, text);
@@ -274,7 +286,7 @@ int run(int argc, char **argv)
 	control = open_line(run.slot, LINE_CONTROL, O_RDWR);
 	if (control < 0)
 		return 1;
-	tell("hello %s", APPPOT_VERSION);
+	introduce();
 	/* A job that ends before it has read all of its input is no reason to end here. */
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&signals);

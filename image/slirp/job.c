@@ -65,9 +65,10 @@ static void maybe_let_go(void)
 	job.let_go = true;
 }
 
-static void guest_up(struct session *session)
+static void guest_up(struct session *session, const char *line)
 {
 	(void)session;
+	outcome_guest(line);
 	job.boot_limit = 0;
 }
 
@@ -126,7 +127,7 @@ static void ignore_session(struct session *session)
 	(void)session;
 }
 
-static void ignore_end(struct session *session, const char *line)
+static void ignore_line(struct session *session, const char *line)
 {
 	(void)session;
 	(void)line;
@@ -141,7 +142,7 @@ static void look_failed(struct session *session, const char *code, const char *m
 }
 
 static const struct session_events look_events = {
-	.up = ignore_session, .started = ignore_session, .ended = ignore_end, .failed = look_failed,
+	.up = ignore_line, .started = ignore_session, .ended = ignore_line, .failed = look_failed,
 };
 
 /* Everything that the guest sent has to be here before it may power off. */

@@ -234,6 +234,7 @@ struct outcome {
 	int64_t boot_ns, wall_ns;
 	long user_ms, system_ms, max_rss_kb, oom_kills;
 	uint64_t stdout_bytes, stderr_bytes, terminal_bytes;
+	char *kernel, *base;	/* that the guest runs, in its own words, or NULL */
 };
 
 extern struct outcome outcome;
@@ -242,6 +243,8 @@ void outcome_files(const char *run_folder, const char *extra);
 /* Records the launcher's finding, if none is recorded yet. */
 void outcome_error(int launcher_code, const char *code, const char *hint, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+/* Keeps what the guest's "hello" says of itself. */
+void outcome_guest(const char *hello);
 /* Writes outcome.json, says what has to be said, returns the exit code. */
 int outcome_finish(void);
 
@@ -368,7 +371,7 @@ struct session {
 
 /* What the owner of a session has to know. */
 struct session_events {
-	void (*up)(struct session *session);
+	void (*up)(struct session *session, const char *line);
 	void (*started)(struct session *session);
 	void (*ended)(struct session *session, const char *line);
 	void (*failed)(struct session *session, const char *code, const char *message);

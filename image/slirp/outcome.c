@@ -36,6 +36,27 @@ void outcome_error(int launcher_code, const char *code, const char *hint, const 
 	outcome.launcher_code = launcher_code;
 }
 
+/* The value of " KEY=" in a line of the guest, or NULL: the guest is not believed to send sense. */
+static char *word_of(const char *line, const char *key, const char *characters, size_t least, size_t most)
+{
+	char *pattern = xasprintf(" %s=", key);
+	const char *at = strstr(line, pattern);
+	size_t length = at ? strspn(at + strlen(pattern), characters) : 0;
+	const char *from = at ? at + strlen(pattern) : NULL;
+
+	free(pattern);
+	if (!at || length < least || length > most || (from[length] && from[length] != ' '))
+		return NULL;
+	return strndup(from, length);
+}
+
+void outcome_guest(const char *hello)
+{
+	outcome.kernel = word_of(hello, "kernel", "0123456789abcdefghijklmnopqrstuvwxyz"
+				 "ABCDEFGHIJKLMNOPQRSTUVWXYZ.+~_-", 1, 64);
+	outcome.base = word_of(hello, "base", "0123456789abcdef", 64, 64);
+}
+
 /* RFC 8259 string; bytes that are no UTF-8 become U+FFFD, so the file always parses. */
 static void json_string(FILE *file, const char *text)
 {
@@ -84,6 +105,10 @@ static void write_json(FILE *file, int code)
 		}
 		fprintf(file, " },\n");
 	}
+	if (outcome.kernel)
+		fprintf(file, "  \"kernelVersion\": \"%s\",\n", outcome.kernel);
+	if (outcome.base)
+		fprintf(file, "  \"baseId\": \"%s\",\n", outcome.base);
 	fprintf(file,
 		"  \"bootSeconds\": %.3f,\n  \"wallSeconds\": %.3f,\n  \"userSeconds\": %.3f,\n"
 		"  \"systemSeconds\": %.3f,\n  \"maxRssKiB\": %ld,\n  \"oomKills\": %ld,\n"

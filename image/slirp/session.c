@@ -3,7 +3,7 @@
  * One program in the guest: the job, or a look into it. Four serial lines, and a
  * control line that carries short lines of text, both ways:
  *
- *   guest: hello VERSION | started | ack BYTES | error CODE TEXT
+ *   guest: hello VERSION kernel=RELEASE base=ID | started | ack BYTES | error CODE TEXT
  *          end KEY=VALUE ... (code signal out err tty utime stime rss oom)
  *   host:  in BYTES | eof BYTES | closed 1|2|t | signal N | kill | winch ROWS COLUMNS | bye
  *          exec SLOT (to the job's session: look into the guest)
@@ -97,7 +97,7 @@ static void one_line(struct session *session, char *line, const struct session_e
 {
 	if (strncmp(line, "hello ", 6) == 0) {
 		session->stage = UP;
-		events->up(session);
+		events->up(session, line);
 	} else if (strcmp(line, "started") == 0) {
 		session->stage = RUNNING;
 		events->started(session);

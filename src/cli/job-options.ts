@@ -1,15 +1,10 @@
-import { Option, type CommandUnknownOpts } from '@commander-js/extra-typings';
+import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { JOB_OPTIONS } from '../job/options.ts';
+import { addOptions } from './add-options.ts';
 
 /** Adds the options of a job. */
 export function addJobOptions(command: CommandUnknownOpts): void {
-  for (const { flags, description, repeat } of JOB_OPTIONS) {
-    if (flags === undefined) continue;
-    const option = new Option(flags, description);
-    if (repeat === true)
-      option.argParser((value: string, all?: unknown) => [...((all as string[] | undefined) ?? []), value]);
-    command.addOption(option);
-  }
+  addOptions(command, JOB_OPTIONS);
 }
 
 /** What was given on the command line, by option name. */

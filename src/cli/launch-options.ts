@@ -1,14 +1,10 @@
-import { Option, type CommandUnknownOpts } from '@commander-js/extra-typings';
+import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import { LAUNCH_OPTIONS } from '../machine/options.ts';
+import { addOptions } from './add-options.ts';
 
 /** Adds the options of a launch, which `run` and `shell` share. */
 export function addLaunchOptions(command: CommandUnknownOpts): void {
-  for (const { flags, description, repeat } of LAUNCH_OPTIONS) {
-    const option = new Option(flags, description);
-    if (repeat === true)
-      option.argParser((value: string, all?: unknown) => [...((all as string[] | undefined) ?? []), value]);
-    command.addOption(option);
-  }
+  addOptions(command, LAUNCH_OPTIONS);
 }
 
 /** The command line as it was typed. */

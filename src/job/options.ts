@@ -3,6 +3,8 @@ export interface JobOption {
   readonly name: string;
   /** For the command line parser; options without flags stand in job files only. */
   readonly flags?: string;
+  /** Another long flag with the same meaning, which the help leaves out. */
+  readonly alias?: string;
   readonly description: string;
   readonly repeat?: true;
 }
@@ -36,6 +38,7 @@ export const JOB_OPTIONS: readonly JobOption[] = [
   {
     name: 'mem',
     flags: '-m, --mem <size>',
+    alias: '--memory <size>',
     description: 'memory of the guest: 512M, 4G; bare number: MB (1G)',
   },
   { name: 'time', flags: '-t, --time <limit>', description: 'minutes, M:S, H:M:S or D-H[:M[:S]]' },

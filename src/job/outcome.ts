@@ -13,6 +13,8 @@ const SCHEMA = v.looseObject({
   systemSeconds: v.optional(number),
   maxRssKiB: v.optional(number),
   oomKills: v.optional(number),
+  kernelVersion: v.optional(v.string()),
+  baseId: v.optional(v.string()),
   node: v.optional(v.string()),
   startedAt: v.optional(v.string()),
   endedAt: v.optional(v.string()),

@@ -17,7 +17,7 @@ export interface SandboxParts {
   readonly siteRuntime?: string;
   /** A batch system ends the job hard at its time limit: it has to be over before. */
   readonly batch: boolean;
-  /** What a result can be reproduced by: digests, versions. Goes into outcome.json. */
+  /** What a result can be reproduced by, as far as it is known here. Goes into outcome.json; the guest adds the rest. */
   readonly provenance: Readonly<Record<string, string | readonly string[]>>;
 }
 

@@ -111,6 +111,9 @@ export interface JobOutcome extends Readonly<Record<string, unknown>> {
   readonly systemSeconds?: number;
   readonly maxRssKiB?: number;
   readonly oomKills?: number;
+  /** Kernel and base of the image, as the guest named them itself. */
+  readonly kernelVersion?: string;
+  readonly baseId?: string;
   readonly node?: string;
   readonly startedAt?: string;
   readonly endedAt?: string;

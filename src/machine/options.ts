@@ -5,6 +5,8 @@
 export interface LaunchOption {
   /** Flags for the command line parser, with a placeholder when the option takes a value. */
   readonly flags: string;
+  /** Another long flag with the same meaning, which the help leaves out. */
+  readonly alias?: string;
   /** The name that apppot-start knows. */
   readonly name: string;
   readonly description: string;
@@ -26,7 +28,12 @@ export const LAUNCH_OPTIONS: readonly LaunchOption[] = [
     description: 'changes to the image, as "apppot snap changes" writes them',
     repeat: true,
   },
-  { name: '--mem', flags: '-m, --mem <size>', description: 'memory: 512M, 4G; a bare number is MB' },
+  {
+    name: '--mem',
+    flags: '-m, --mem <size>',
+    alias: '--memory <size>',
+    description: 'memory: 512M, 4G; a bare number is MB',
+  },
   { name: '--cpus', flags: '-c, --cpus <n>', description: 'processors' },
   { name: '--job-folder', flags: '--job-folder <dir>', description: 'the folder to show as /home/user/job' },
   {

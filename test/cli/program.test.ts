@@ -1,9 +1,12 @@
+import { Command } from '@commander-js/extra-typings';
 import test from 'ava';
 import { readFile } from 'node:fs/promises';
 import { run, type RunResult } from '../../src/process/run.ts';
 import { packageFile } from '../../src/config/paths.ts';
 import { COMMANDS } from '../../src/cli/commands/index.ts';
+import { addJobOptions, givenValues } from '../../src/cli/job-options.ts';
 import { optionWords } from '../../src/cli/launch-guest.ts';
+import { addLaunchOptions } from '../../src/cli/launch-options.ts';
 import { createContext } from '../../src/cli/context.ts';
 import { humanBytes, table } from '../../src/cli/table.ts';
 
@@ -46,6 +49,17 @@ test('an unknown command or option ends with 2, and with 125 where 2 could be a 
   t.regex((await apppot('resise')).stderr, /Did you mean resize/);
   t.is((await apppot('resize', '--frobnicate')).exitCode, 2);
   t.is((await apppot('run', '--frobnicate', 'true')).exitCode, 125);
+});
+
+test('--memory is --mem, for launches and for jobs', (t) => {
+  const job = new Command();
+  addJobOptions(job);
+  job.parse(['-m', '5', '--memory', '777'], { from: 'user' });
+  t.deepEqual([...givenValues(job.opts())], [['mem', ['777']]]);
+  const launch = new Command();
+  addLaunchOptions(launch);
+  launch.parse(['--memory', '777'], { from: 'user' });
+  t.deepEqual(optionWords(launch.opts()), ['--mem', '777']);
 });
 
 test('an error is one sentence and a hint, and a record with --json', async (t) => {

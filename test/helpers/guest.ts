@@ -136,6 +136,8 @@ export interface Outcome {
   readonly exitCode: number;
   readonly signal: number | null;
   readonly error?: { readonly code: string; readonly message: string; readonly hint?: string };
+  readonly kernelVersion?: string;
+  readonly baseId?: string;
   readonly bootSeconds: number;
   readonly wallSeconds: number;
   readonly userSeconds: number;

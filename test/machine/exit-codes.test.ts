@@ -103,3 +103,17 @@ test.serial('the outcome holds code, times, memory and byte counts of the job', 
   t.true(outcome.userSeconds + outcome.systemSeconds > 0);
   t.true(outcome.maxRssKiB > 500);
 });
+
+test.serial(
+  'the outcome names kernel and base of the guest, so that a result can be made again',
+  async (t) => {
+    const parts = guestParts(t);
+    if (parts === undefined) return;
+    const cwd = await newFolder(t);
+    const script = 'uname -r; cat /var/lib/apppot/base-id';
+    const ended = await launch(parts, ['--outcome', 'out.json', '--', 'sh', '-c', script], { cwd }).ended;
+    const [kernelVersion, baseId] = ended.stdout.toString().split('\n');
+    t.regex(baseId ?? '', /^[0-9a-f]{64}$/);
+    t.like(await readOutcome(path.join(cwd, 'out.json')), { kernelVersion, baseId });
+  },
+);

@@ -51,7 +51,7 @@ export async function sandboxParts(
     ).map((name) => join(folder, name)),
     provenance: {
       ...provenance,
-      ...(manifest === undefined ? {} : { kernelVersion: manifest.kernelVersion, runtime: manifest.digest }),
+      ...(manifest === undefined ? {} : { runtime: manifest.digest }),
     },
   };
 }
