@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, readdir, symlink, writeFile } from 'node:fs/promises';
-import type { RequestListener } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -72,11 +72,26 @@ function listing(files: readonly (readonly [string, number])[]): string {
   return `<?xml version="1.0"?><d:multistatus xmlns:d="DAV:">${one('s', '<d:resourcetype><d:collection/></d:resourcetype>')}${responses.join('')}</d:multistatus>`;
 }
 
+/** Lists these files in both ways; false when the request is for something else. */
+function lists(
+  request: IncomingMessage,
+  response: ServerResponse,
+  files: readonly (readonly [string, number])[],
+): boolean {
+  if (request.method === 'PROPFIND') response.end(listing(files));
+  else if (request.url?.endsWith('/session/') === true)
+    response.end(
+      `<list>${files.map(([name, size]) => `<file size="${size}">${name}</file>`).join('')}</list>`,
+    );
+  else return false;
+  return true;
+}
+
 const FETCH = { signal, progress: silent, outputs: ['*'] };
 
 for (const name of ['../evil', '..', 'a/b', '/etc/passwd'])
   test(`a server that lists a file called ${name} gets nothing written anywhere`, async (t) => {
-    const arc = await liar(t, (_request, response) => response.end(listing([[name, 4]])));
+    const arc = await liar(t, (request, response) => lists(request, response, [[name, 4]]));
     const folder = await newFolder(t);
     await t.throwsAsync(arc.fetch(job(t), path.join(folder, 'in'), FETCH), { code: 'target' });
     t.deepEqual(await readdir(folder), []);
@@ -85,10 +100,7 @@ for (const name of ['../evil', '..', 'a/b', '/etc/passwd'])
 test('a server that sends more than it listed, or less, or without end, is not believed', async (t) => {
   const sizes: Readonly<Record<string, number>> = { more: 100_000, less: 3, 'no end': Infinity };
   const arc = await liar(t, (request, response) => {
-    if (request.method === 'PROPFIND') {
-      response.end(listing([[state.name, 10]]));
-      return;
-    }
+    if (lists(request, response, [[state.name, 10]])) return;
     response.writeHead(206, { 'content-range': 'bytes 0-9/10' });
     const size = sizes[state.name] ?? 0;
     const send = (): void => {
@@ -109,9 +121,9 @@ test('a server that sends more than it listed, or less, or without end, is not b
 });
 
 test('results do not go through a link that lies in the folder', async (t) => {
-  const arc = await liar(t, (request, response) =>
-    response.end(request.method === 'PROPFIND' ? listing([['result', 4]]) : 'evil'),
-  );
+  const arc = await liar(t, (request, response) => {
+    if (!lists(request, response, [['result', 4]])) response.end('evil');
+  });
   const folder = await newFolder(t);
   const precious = path.join(await newFolder(t), 'precious');
   await writeFile(precious, 'mine');
@@ -196,14 +208,14 @@ test('a token goes into the header, and its end is told', async (t) => {
   t.deepEqual(seen, [undefined, `Bearer ${token(now + 3600)}`]);
 });
 
-test('descriptions keep every character, and refuse those that their language has no way to write', async (t) => {
+test('descriptions keep every character but the backslash that A-REX cannot take, and refuse those that their language has no way to write', async (t) => {
   const arc = await liar(t, (_request, response) => response.end(''));
   const name = `a "b" 'c' <d> & $(id) \`e\` @NAME@ \\ ;`;
   const submission = { ...scriptSubmission('true'), description: { ...PLAIN, name } };
   const adl = (await arc.preview(submission, 'adl')).get('job-0.adl') ?? '';
-  t.true(adl.includes('<Name>a &#34;b&#34; &#39;c&#39; &#60;d&#62; &#38; $(id) `e` @NAME@ \\ ;-0</Name>'));
+  t.true(adl.includes('<Name>a &#34;b&#34; &#39;c&#39; &#60;d&#62; &#38; $(id) `e` @NAME@ / ;-0</Name>'));
   const xrsl = (await arc.preview(submission, 'xrsl')).get('job-0.xrsl') ?? '';
-  t.true(xrsl.includes(`(jobName = "a ""b"" 'c' <d> & $(id) \`e\` @NAME@ \\ ;-0")`));
+  t.true(xrsl.includes(`(jobName = "a ""b"" 'c' <d> & $(id) \`e\` @NAME@ / ;-0")`));
   const bad = { ...submission, description: { ...PLAIN, name: 'a\nb' } };
   for (const format of ['adl', 'xrsl']) await t.throwsAsync(arc.preview(bad, format), { code: 'usage' });
   await t.throwsAsync(arc.preview(submission, 'jsdl'), { code: 'usage' });

@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { run } from '../../src/process/run.ts';
 import { plainPerson, publicPackage, type CliResult, type Person } from './cli.ts';
 import { gridLab, type GridLab } from './grid.ts';
-import { guestParts } from './guest.ts';
+import { guestParts, type GuestParts } from './guest.ts';
 
 /** A scientist at the grid lab: a plain user with settings, a package, and a folder with a blank in its name. */
 export interface GridClient {
@@ -35,21 +35,34 @@ export interface ListedJob {
   readonly tasks: readonly { readonly state: string; readonly exitCode?: number; readonly remote?: string }[];
 }
 
+/** Image and runtime where every account of the site can read them; copied once for all tests. */
+export async function siteParts(
+  lab: GridLab,
+  parts: GuestParts,
+): Promise<{ readonly image: string; readonly runtime: string }> {
+  const shared = join(lab.folder, 'shared');
+  if (!existsSync(shared)) {
+    // Other test files do so at the same time: it gets its name when it is whole.
+    const draft = await mkdtemp(join(lab.folder, 'shared-'));
+    await mkdir(join(draft, 'runtime'));
+    await run('cp', ['--sparse=always', parts.image, join(draft, 'test.img')]);
+    const from = join(parts.launcher, '..');
+    for (const name of await readdir(from)) await run('cp', ['-L', join(from, name), join(draft, 'runtime')]);
+    await run('chmod', ['-R', 'a+rX', draft]);
+    await rename(draft, shared).catch(async (error: unknown) => {
+      await run('rm', ['-rf', draft]);
+      if (!existsSync(shared)) throw error;
+    });
+  }
+  return { image: join(shared, 'test.img'), runtime: join(shared, 'runtime') };
+}
+
 /** Makes a scientist, or skips the test. */
 export async function gridClient(t: ExecutionContext): Promise<GridClient | undefined> {
   const lab = gridLab(t);
   const parts = guestParts(t);
   if (lab === undefined || parts === undefined) return undefined;
-  const shared = join(lab.folder, 'shared');
-  const image = join(shared, 'test.img');
-  const runtime = join(shared, 'runtime');
-  if (!existsSync(image)) {
-    await mkdir(runtime, { recursive: true });
-    await run('cp', ['--sparse=always', parts.image, image]);
-    const from = join(parts.launcher, '..');
-    for (const name of await readdir(from)) await run('cp', ['-L', join(from, name), runtime]);
-    await run('chmod', ['-R', 'a+rX', shared]);
-  }
+  const { image, runtime } = await siteParts(lab, parts);
   const package_ = await publicPackage();
   const folder = join(package_.folder, 'my work');
   await mkdir(folder);

@@ -119,7 +119,10 @@ export class ArcClient {
     const text = await this.http.text(answer);
     if (answer.status === 404) return undefined;
     if (answer.status >= 400) throw this.#unexpected(answer.status, folder);
-    return parseListing(text, this.http.host);
+    const own = await this.http.askAgain({ method: 'GET', path, headers: { accept: 'text/xml' }, signal });
+    const ownText = await this.http.text(own);
+    if (own.status >= 400) throw this.#unexpected(own.status, folder);
+    return parseListing(text, ownText, this.http.host);
   }
 
   /** Bytes of a session file, from `first` to before `end`. `undefined` when there are none. */
@@ -145,18 +148,23 @@ export class ArcClient {
     throw this.#unexpected(status, name);
   }
 
-  /** Sends one input, whole; once. */
+  /** Sends one input, from its byte `first` on; once. */
   async put(
     id: string,
     name: string,
-    source: { readonly size: number; readonly open: () => Readable },
+    source: { readonly first: number; readonly size: number; readonly open: () => Readable },
     signal: AbortSignal,
   ): Promise<void> {
+    const { first, size, open } = source;
     const { status, body } = await this.http.ask({
       method: 'PUT',
       path: `/jobs/${id}/session/${encodePath(name)}`,
-      headers: { 'content-length': String(source.size), 'content-type': 'application/octet-stream' },
-      body: source.open,
+      headers: {
+        'content-length': String(size - first),
+        'content-type': 'application/octet-stream',
+        ...(first === 0 ? {} : { 'content-range': `bytes ${first}-${size - 1}/${size}` }),
+      },
+      body: open,
       signal,
     });
     await body.dump().catch(() => undefined);

@@ -41,7 +41,7 @@ export function arcJob(submission: Submission, position: number, settings: ArcSe
   );
   const queue = description.partition ?? settings.queue;
   return {
-    name: index === undefined ? description.name : `${description.name}-${index}`,
+    name: nameAtSite(index === undefined ? description.name : `${description.name}-${index}`),
     script,
     index: index ?? 0,
     submission: markOf(id, position),
@@ -53,6 +53,11 @@ export function arcJob(submission: Submission, position: number, settings: ArcSe
     files: [...withRuntime(files, submission, settings), ...(taskFiles[position] ?? [])],
     outputs: outputNames(submission),
   };
+}
+
+/** A-REX passes the name through the shell's echo, which makes a new line of "\n": its batch script would break. */
+function nameAtSite(name: string): string {
+  return name.replaceAll('\\', '/');
 }
 
 /** The programs of a runtime by URL, where the target names one, instead of from here. */

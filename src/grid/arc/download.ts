@@ -37,7 +37,16 @@ export async function downloadOutputs(
 ): Promise<readonly string[]> {
   const { signal, progress } = options;
   const wanted = isOutput(options.outputs);
-  const files = (await walk(client, id, options)).filter(({ path }) => wanted(path));
+  const listed = (await walk(client, id, options)).filter(({ path }) => wanted(path));
+  const links = listed.filter(({ isLink }) => isLink);
+  if (links.length > 0)
+    progress.note(
+      `not fetched, because they are links: ${links
+        .map(({ path }) => path)
+        .slice(0, 5)
+        .join(', ')}${links.length > 5 ? ', …' : ''}`,
+    );
+  const files = listed.filter(({ isLink }) => !isLink);
   const total = files.reduce((sum, { size, isFolder }) => sum + (isFolder ? 0 : size), 0);
   await mkdir(folder, { recursive: true });
   // One after another: two at once would both make the same folder.
@@ -72,7 +81,7 @@ async function walk(client: ArcClient, id: string, options: FetchOptions): Promi
         continue;
       }
       found.push({ ...entry, path });
-      if (entry.isFolder) open.push(path);
+      if (entry.isFolder && !entry.isLink) open.push(path);
     }
     if (found.length > MAX_FILES || (open[0]?.split('/').length ?? 0) > MAX_DEPTH)
       throw new ApppotError('target', `${client.http.host} lists files without end.`);

@@ -8,29 +8,51 @@ export interface SessionEntry {
   readonly size: number;
   /** Seconds since the epoch. */
   readonly mtime: number;
+  /** A link, which A-REX tells everything of that it leads to. */
+  readonly isLink: boolean;
 }
 
 /**
- * Reads a multistatus of depth 1. The first response is the folder itself.
+ * Reads a multistatus of depth 1. The first response is the folder itself. A-REX follows links in it; its own list of
+ * the folder leaves them out, and so tells them apart.
  *
+ * @param own A-REX's own list of the same folder
  * @returns undefined when it is no folder
  * @throws ApppotError `transport` for what is no such answer, `target` for names that lead elsewhere
  */
-export function parseListing(xml: string, host: string): readonly SessionEntry[] | undefined {
-  let root: XmlElement | null;
+export function parseListing(xml: string, own: string, host: string): readonly SessionEntry[] | undefined {
+  const [itself, ...responses] = elements(rootOf(xml, host), 'response');
+  if (itself === undefined)
+    throw new ApppotError('transport', `${host} sends something else than a list of files.`);
+  if (first(itself, 'collection') === undefined) return undefined;
+  const plain = plainNames(own, host);
+  return responses.filter(isThere).map((response) => entryOf(response, plain, host));
+}
+
+function rootOf(xml: string, host: string): XmlElement {
   try {
-    root = parseXml(xml).root;
+    const { root } = parseXml(xml);
+    if (root !== null) return root;
   } catch (cause) {
     throw new ApppotError('transport', `${host} sends a list of files that cannot be read.`, { cause });
   }
-  const [own, ...responses] = root === null ? [] : elements(root, 'response');
-  if (own === undefined)
-    throw new ApppotError('transport', `${host} sends something else than a list of files.`);
-  if (first(own, 'collection') === undefined) return undefined;
-  return responses.map((response) => entryOf(response, host));
+  throw new ApppotError('transport', `${host} sends an empty list of files.`);
 }
 
-function entryOf(response: XmlElement, host: string): SessionEntry {
+/** Names of files and folders that are no links. */
+function plainNames(xml: string, host: string): ReadonlySet<string> {
+  const root = rootOf(xml, host);
+  if (root.name !== 'list')
+    throw new ApppotError('transport', `${host} sends something else than a list of files.`);
+  return new Set([...elements(root, 'file'), ...elements(root, 'dir')].map(({ text }) => text));
+}
+
+/** Pipes, sockets and links that lead nowhere have a status of their own, and no name. */
+function isThere(response: XmlElement): boolean {
+  return first(response, 'displayname') !== undefined || !/ 404 /.test(first(response, 'status')?.text ?? '');
+}
+
+function entryOf(response: XmlElement, plain: ReadonlySet<string>, host: string): SessionEntry {
   const name = first(response, 'displayname')?.text ?? '';
   if (name === '' || name === '.' || name === '..' || /[/\0]/.test(name))
     throw new ApppotError('target', `${host} lists a file with the name ${JSON.stringify(name)}.`, {
@@ -45,6 +67,7 @@ function entryOf(response: XmlElement, host: string): SessionEntry {
     isFolder: first(response, 'collection') !== undefined,
     size,
     mtime: Number.isNaN(time) ? 0 : Math.floor(time / 1000),
+    isLink: !plain.has(name),
   };
 }
 

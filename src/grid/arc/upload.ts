@@ -8,6 +8,10 @@ import { ApppotError, systemCode } from '../../errors.ts';
 import type { SandboxFile } from '../../job/types.ts';
 import { counter } from '../transport/parts.ts';
 import type { ArcClient } from './client.ts';
+import type { SessionEntry } from './listing.ts';
+
+/** Files from this size on are looked at there when they were sent; smaller ones when their way was cut. */
+const CHECKED = 1024 * 1024;
 
 export interface UploadOptions {
   readonly signal: AbortSignal;
@@ -52,18 +56,20 @@ async function uploadOne(
 ): Promise<void> {
   const { signal } = options;
   const size = await sizeOf(file);
+  let first = 0;
   for (let attempt = 0; ; attempt += 1) {
     let counted = 0;
     const open = (): Readable =>
-      openFile(file).pipe(
+      openFile(file, first).pipe(
         counter((sum) => {
           options.onBytes(sum - counted);
           counted = sum;
-        }, 0),
+        }, first),
       );
     try {
-      await client.put(id, file.name, { size, open }, signal);
-      if (attempt > 0) await checkSize(client, id, file.name, size, signal);
+      if (attempt > 0) first = await sizeThere(client, id, file.name, size, signal);
+      await client.put(id, file.name, { first, size, open }, signal);
+      if (attempt > 0 || size >= CHECKED) await checkSize(client, id, file.name, size, signal);
       return;
     } catch (error) {
       signal.throwIfAborted();
@@ -74,9 +80,11 @@ async function uploadOne(
   }
 }
 
-function openFile(file: SandboxFile): Readable {
-  if ('file' in file) return createReadStream(file.file);
-  return Readable.from('content' in file && file.content.length > 0 ? [file.content] : []);
+function openFile(file: SandboxFile, first: number): Readable {
+  if ('file' in file) return createReadStream(file.file, { start: first });
+  return Readable.from(
+    'content' in file && file.content.length > first ? [file.content.subarray(first)] : [],
+  );
 }
 
 async function sizeOf(file: SandboxFile): Promise<number> {
@@ -90,6 +98,29 @@ async function sizeOf(file: SandboxFile): Promise<number> {
   }
 }
 
+async function entryOf(
+  client: ArcClient,
+  id: string,
+  name: string,
+  signal: AbortSignal,
+): Promise<SessionEntry | undefined> {
+  const folder = dirname(name);
+  const entries = await client.list(id, folder === '.' ? '' : folder, signal);
+  return entries?.find((entry) => entry.name === basename(name));
+}
+
+/** Bytes that an attempt before brought there, to go on after them; of a whole file all but one: A-REX is to see its end. */
+async function sizeThere(
+  client: ArcClient,
+  id: string,
+  name: string,
+  size: number,
+  signal: AbortSignal,
+): Promise<number> {
+  const there = (await entryOf(client, id, name, signal))?.size ?? 0;
+  return there <= size ? Math.max(0, Math.min(there, size - 1)) : 0;
+}
+
 async function checkSize(
   client: ArcClient,
   id: string,
@@ -97,9 +128,7 @@ async function checkSize(
   size: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const folder = dirname(name);
-  const entries = await client.list(id, folder === '.' ? '' : folder, signal);
-  const there = entries?.find((entry) => entry.name === basename(name));
+  const there = await entryOf(client, id, name, signal);
   if (there?.size === size) return;
   throw new ApppotError('transport', `${name} has ${there?.size ?? 0} bytes there, and not ${size}.`, {
     transient: true,
