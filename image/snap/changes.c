@@ -96,6 +96,8 @@ static void put_touched(struct stream *stream, struct entry *top, const struct c
 {
 	struct text lines = {0}, records = {0};
 	top->more = &records;
+	top->change = 'A';
+	top->was.length = 0;
 	for (size_t i = 0; i <= changes->count; i++) {
 		const struct change *change = &changes->list[i];
 		if (lines.length > 0 && (i == changes->count || lines.length > LARGEST_HEADER)) {

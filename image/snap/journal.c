@@ -20,32 +20,6 @@
 
 static struct journal *open_journal;
 
-struct times {
-	struct timespec mtime;
-	bool known;
-};
-
-static struct times times_of(int root)
-{
-	struct times times = {0};
-	struct stat stat;
-	int fd = open_beneath(root, STORE, O_PATH);
-	if (fd >= 0 && fstat(fd, &stat) == 0)
-		times = (struct times){stat.st_mtim, true};
-	if (fd >= 0)
-		close(fd);
-	return times;
-}
-
-static void put_times(int root, struct times times)
-{
-	const char *name;
-	struct timespec both[2] = {{.tv_nsec = UTIME_OMIT}, times.mtime};
-	int folder = times.known ? parent_of(root, STORE, &name) : -1;
-	if (folder >= 0)
-		utimensat(folder, name, both, AT_SYMLINK_NOFOLLOW);
-}
-
 static int remove_path(int root, const char *path)
 {
 	const char *name;
@@ -69,12 +43,10 @@ void start_stage(struct journal *journal, int root)
 {
 	*journal = (struct journal){.root = root, .stage = -1};
 	make_folders(root, STORE);
-	struct times times = times_of(root);
 	const char *name;
 	int store = parent_of(root, STAGE, &name);
 	if (store < 0 || mkdirat(store, name, 0700) != 0)
 		die_errno("cannot make the folder /%s", STAGE);
-	put_times(root, times);
 	journal->stage = open_beneath(root, STAGE, O_RDONLY | O_DIRECTORY);
 	if (journal->stage < 0)
 		die_errno("cannot open the folder /%s", STAGE);
@@ -84,13 +56,11 @@ void start_stage(struct journal *journal, int root)
 
 void drop_stage(struct journal *journal)
 {
-	struct times times = times_of(journal->root);
 	open_journal = NULL;
 	on_failure(NULL);
 	forget_parent();
 	remove_path(journal->root, JOURNAL ".new");
 	remove_path(journal->root, STAGE);
-	put_times(journal->root, times);
 	free(journal->text.data);
 }
 
@@ -244,12 +214,10 @@ static void finish(int root)
 	const char *name;
 	forget_parent();
 	int store = parent_of(root, JOURNAL, &name);
-	struct times times = times_of(root);
 	if (store < 0 || unlinkat(store, name, 0) != 0)
 		die_errno("cannot remove /%s", JOURNAL);
 	close(stage);
 	remove_path(root, STAGE);
-	put_times(root, times);
 	forget_parent();
 }
 
@@ -271,7 +239,6 @@ void commit(struct journal *journal)
 	static const char final[] = "snap-journal", name[] = "snap-journal.new";
 	keep_room(journal);
 	forget_parent();
-	struct times times = times_of(journal->root);
 	int store = open_beneath(journal->root, STORE, O_RDONLY | O_DIRECTORY);
 	int fd = store < 0 ? -1 : openat(store, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
@@ -279,7 +246,6 @@ void commit(struct journal *journal)
 		fflush(file) != 0 || fsync(fd) != 0)
 		die_errno("cannot write the journal");
 	fclose(file);
-	put_times(journal->root, times);
 	/* All that is staged is on the disk before the journal counts. */
 	if (syncfs(journal->root) != 0)
 		die_errno("cannot write the change to the disk");
@@ -291,7 +257,6 @@ void commit(struct journal *journal)
 	on_failure(NULL);
 	forget_parent();
 	close(journal->stage);
-	put_times(journal->root, times);
 	finish(journal->root);
 	free(journal->text.data);
 }

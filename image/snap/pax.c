@@ -143,12 +143,15 @@ bool take_global(struct archive *archive, const char *key, char *value, size_t l
 	} else if (strcmp(key, "APPPOT.entries") == 0) {
 		if (decimal(value, UINT64_MAX / 2) != archive->entries)
 			damaged("it should have %.20s entries, and has %" PRIu64, value, archive->entries);
+		archive->counted = true;
 	} else if (strcmp(key, "APPPOT.sha256") == 0) {
 		char digest[DIGEST_TEXT];
 		struct sha256 copy = archive->before;
 		sha256_text(&copy, digest);
 		if (strcmp(value, digest) != 0)
 			damaged("its digest is wrong");
+		if (!archive->counted)
+			damaged("it does not say how many entries it has");
 		archive->ended = true;
 	} else {
 		return strcmp(key, "APPPOT.version") == 0;

@@ -285,7 +285,8 @@ struct archive {
 	struct set folders, opaque, deleted;
 	uint64_t entries, left; /* left: bytes of the current entry's content */
 	uint32_t padding;
-	bool ended, pending, tail;
+	bool counted, ended, pending, tail;
+	struct text top; /* the facts of the root, which its entries at the end repeat */
 	struct sha256 before; /* the digest of all before the current entry */
 	struct entry entry;
 	struct text records, last;

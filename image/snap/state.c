@@ -131,12 +131,13 @@ static void note_in_release(struct journal *journal, int root, const char *id)
 		die_errno("cannot write /%s", RELEASE_FILE);
 }
 
-/* Folders whose time changes by recording the base keep the time that the manifest says. */
-static void keep_times(struct journal *journal, int root, const char *path, struct stat *stat)
+/* Writing the new release file changes the time of its folder, which keeps what the manifest says. */
+static void keep_time(struct journal *journal, int root, const char *path)
 {
+	struct stat stat;
 	int fd = open_beneath(root, path, O_PATH);
-	if (fd >= 0 && fstat(fd, stat) == 0)
-		will_set_time(journal, path, stat->st_mtim.tv_sec, (uint32_t)stat->st_mtim.tv_nsec);
+	if (fd >= 0 && fstat(fd, &stat) == 0)
+		will_set_time(journal, path, stat.st_mtim.tv_sec, (uint32_t)stat.st_mtim.tv_nsec);
 	if (fd >= 0)
 		close(fd);
 }
@@ -149,7 +150,6 @@ void command_base(void)
 	recover(root);
 	read_excludes(root);
 	make_folders(root, STORE);
-	struct stat stat;
 	char id[DIGEST_TEXT];
 	if (options.just_print) {
 		write_state(root, NULL, NULL, NULL, id);
@@ -169,8 +169,7 @@ void command_base(void)
 	if (fclose(file) != 0)
 		die_errno("cannot write the base");
 	note_in_release(&journal, root, id);
-	keep_times(&journal, root, STORE, &stat);
-	keep_times(&journal, root, "etc", &stat);
+	keep_time(&journal, root, "etc");
 	commit(&journal);
 	if (options.json)
 		printf("{\"base\":\"%s\",\"paths\":%" PRIu64 "}\n", id, count);

@@ -25,6 +25,9 @@ static char *read_records(struct archive *archive, const char *header, size_t *l
 		get_bytes(&archive->stream, block, BLOCK);
 		add_bytes(&archive->records, block, BLOCK);
 	}
+	for (size_t i = size; i < padded; i++)
+		if (archive->records.data[i] != '\0')
+			damaged("a header is none");
 	*length = size;
 	return archive->records.data;
 }
@@ -105,6 +108,21 @@ static void check_order(struct archive *archive)
 		damaged("it would change AppPot's own records: %.200s", entry->path);
 }
 
+/* The last digest is no part of what it covers: what stands beside it has to be what the first entry says. */
+static void check_top(struct archive *archive)
+{
+	const struct entry *entry = &archive->entry;
+	struct text facts = {0};
+	addf(&facts, "%o %u %u %" PRId64 ".%09u ", entry->mode, entry->uid, entry->gid, entry->mtime, entry->mtime_ns);
+	add(&facts, entry->xattrs.data);
+	if (!archive->tail)
+		archive->top = facts;
+	else if (archive->top.data == NULL || strcmp(facts.data, archive->top.data) != 0)
+		damaged("its end does not fit its beginning");
+	if (archive->tail)
+		free(facts.data);
+}
+
 static void finish_entry(struct archive *archive, struct raw *raw, const char *header)
 {
 	static const char types[] = "0f\0f1h2l3c4b5d6p";
@@ -142,6 +160,8 @@ static void finish_entry(struct archive *archive, struct raw *raw, const char *h
 	}
 	take_path(entry, raw->path);
 	check_order(archive);
+	if (strcmp(entry->path, ".") == 0)
+		check_top(archive);
 	archive->left = entry->type == 'f' ? size : 0;
 	archive->padding = (uint32_t)((BLOCK - archive->left % BLOCK) % BLOCK);
 	if (!archive->tail && ++archive->entries > MOST_ENTRIES)

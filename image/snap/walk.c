@@ -114,6 +114,12 @@ static void read_folder(DIR *list, struct walker *walker, size_t length, struct 
 		die_errno("cannot read the folder /%.*s", (int)length, walker->path);
 }
 
+static bool is_records(const struct walker *walker, size_t length, const char *name)
+{
+	static const char folder[] = "var/lib/";
+	return length == sizeof folder - 1 && memcmp(walker->path, folder, length) == 0 && strcmp(name, "apppot") == 0;
+}
+
 static void walk_folder(struct walker *walker, int fd, size_t length, const struct meta *root)
 {
 	int copy = dup(fd);
@@ -145,6 +151,10 @@ static void walk_folder(struct walker *walker, int fd, size_t length, const stru
 		if (stat.st_ino == ignored_inode && stat.st_dev == ignored_device && ignored_inode != 0)
 			continue;
 		meta_from(&nodes[i].meta, &stat);
+		/* The time of the folder with AppPot's own records tells of them alone: it is no part of a state, or a merge
+		 * that is killed while it makes or removes its journal could not leave the state that it found. */
+		if (is_records(walker, length, nodes[i].name))
+			nodes[i].meta.mtime = nodes[i].meta.mtime_ns = 0;
 		items[items_count++] = (struct item){&nodes[i], false};
 		if (S_ISDIR(stat.st_mode))
 			items[items_count++] = (struct item){&nodes[i], true};

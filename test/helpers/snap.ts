@@ -65,10 +65,10 @@ export class Engine {
   }
 }
 
-/** What find tells of a tree: a second opinion beside the engine's own manifest. AppPot's records are left out. */
+/** What find tells of a tree: a second opinion beside the engine's own manifest. The folder of AppPot's records is left out. */
 export async function listing(root: string): Promise<readonly string[]> {
   const format = '%P\t%y %m %U %G %T@ %l\\0';
-  const words = ['.', '-path', './var/lib/apppot/*', '-prune', '-o', '-printf', format];
+  const words = ['.', '-path', './var/lib/apppot', '-prune', '-o', '-printf', format];
   const { stdout } = await run('env', ['-C', root, 'find', ...words]);
   return stdout.split('\0').sort();
 }
