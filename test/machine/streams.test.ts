@@ -204,7 +204,7 @@ test.serial(
     if (parts === undefined || pty === undefined) return;
     const cwd = await newFolder(t);
     const script =
-      'echo ready; stty size; trap "stty size" WINCH; trap "echo caught; exit 9" INT; while :; do sleep 0.05; done';
+      'trap "stty size" WINCH; trap "echo caught; exit 9" INT; echo ready; stty size; while :; do sleep 0.05; done';
     const steps = [
       '--expect',
       'ready',
