@@ -16,8 +16,9 @@ export interface CheckLine {
  * - Bulk calls answer with one result per entry, in order; one bad entry never spoils the others.
  * - *Unknown is not failed*: when the target cannot be asked, `status` answers `unknown` with a message, or the whole
  *   call throws `transport` or `credentials`; a job never becomes `failed` by it.
- * - `submit` calls `accepted` as soon as the target has taken a task, before it goes on to the next one, so that a
- *   client that is killed has written down all that is known; `find` recovers what happened in between.
+ * - `submit` calls `accepted` as soon as the target has all of a task, before it goes on to the next one, so that a
+ *   client that is killed has written down all that is known; `find` recovers what happened in between. It settles the
+ *   submission: what it does not find never starts later, and what it finds without all of its inputs is cancelled.
  * - `cancel`, `clean` may be repeated; a job that is gone is no error.
  * - `fetch` puts the outputs (and outcome.json, standard output and error) below `folder`, never outside of it,
  *   whole files only; called again it fetches what is missing.
@@ -25,7 +26,10 @@ export interface CheckLine {
 export interface Backend {
   readonly name: string;
   submit(submission: Submission, options: SubmitOptions): Promise<readonly Result<RemoteJob>[]>;
-  /** The jobs of a submission that the target knows, by task position: after a crash between sending and writing down. */
+  /**
+   * The jobs of a submission that the target knows, by task position: after a crash between sending and writing down.
+   * Only to be called when nobody sends that submission any more.
+   */
   find(id: string, options: CallOptions): Promise<ReadonlyMap<number, RemoteJob>>;
   status(jobs: readonly RemoteJob[], options: CallOptions): Promise<readonly Result<JobStatus>[]>;
   cancel(jobs: readonly RemoteJob[], options: CallOptions): Promise<readonly Result<void>[]>;

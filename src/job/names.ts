@@ -3,6 +3,8 @@ import { ApppotError } from '../errors.ts';
 
 /** Folder of AppPot's own files in a sandbox. */
 export const PARTS = 'apppot-parts';
+/** What a target starts. */
+export const SCRIPT = `${PARTS}/apppot-job`;
 /** How a job ended, beside its results. */
 export const OUTCOME = 'outcome.json';
 

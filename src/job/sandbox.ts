@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
 import { shellQuote } from '../process/quote.ts';
-import { PARTS } from './names.ts';
+import { PARTS, SCRIPT } from './names.ts';
 import type { JobDescription, JobTask, SandboxFile, StageIn, Submission } from './types.ts';
 
 /** What a target has, and what goes along. */
@@ -48,7 +48,7 @@ export function makeSubmission(
     tasks: tasks.map(({ task }) => task),
     ...(extra.parallel === undefined ? {} : { parallel: extra.parallel }),
     files: [
-      { name: `${PARTS}/apppot-job`, file: parts.script, executable: true },
+      { name: SCRIPT, file: parts.script, executable: true },
       text('job', jobFile(id, description, parts)),
       text('provenance', provenanceFile(parts.provenance)),
       ...parts.runtime.map((file) => ({ name: `${PARTS}/${basename(file)}`, file, executable: true })),
@@ -61,7 +61,7 @@ export function makeSubmission(
       text('task', taskFile(id, description, task, inputs)),
       ...inputs.map(inputFile),
     ]),
-    script: `${PARTS}/apppot-job`,
+    script: SCRIPT,
     after: extra.after,
   };
 }

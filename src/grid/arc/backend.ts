@@ -1,6 +1,6 @@
 /** Jobs on ARC computing elements, through their REST interface. */
 import { ApppotError } from '../../errors.ts';
-import { OUTCOME } from '../../job/names.ts';
+import { OUTCOME, SCRIPT } from '../../job/names.ts';
 import { parseOutcome, statusOf } from '../../job/outcome.ts';
 import type { JobStatus, RemoteJob, Result, Submission } from '../../job/types.ts';
 import type {
@@ -45,14 +45,29 @@ export class ArcBackend implements Backend {
   }
 
   async find(id: string, { signal }: CallOptions): Promise<ReadonlyMap<number, RemoteJob>> {
-    const ids = [...(await this.#client.states(signal)).keys()];
+    const states = await this.#client.states(signal);
+    const ids = [...states.keys()];
     const texts = await inParallel(ids, AT_ONCE, (job) => this.#client.diagnose(job, 'description', signal));
     const found = new Map<number, RemoteJob>();
     texts.forEach((text, at) => {
       const position = positionOf(id, text ?? '');
       if (position !== undefined) found.set(position, { native: this.#client.urlOf(ids[at] ?? '') });
     });
+    await this.#cancelUnsent(
+      [...found.values()]
+        .map(({ native }) => this.#client.idOf(native))
+        .filter((job) => stateOf(states.get(job) ?? '') === 'staging'),
+      signal,
+    );
     return found;
+  }
+
+  /** Ends jobs whose script, the last of their inputs, has not come: they would wait for it for days. */
+  async #cancelUnsent(ids: readonly string[], signal: AbortSignal): Promise<void> {
+    const lists = await inParallel(ids, AT_ONCE, (id) => this.#client.diagnose(id, 'input_status', signal));
+    const unsent = ids.filter((_id, at) => !(lists[at] ?? '').split('\n').includes(`/${SCRIPT}`));
+    for (const result of await this.#client.act('kill', unsent, signal))
+      if ('error' in result) throw result.error;
   }
 
   async status(jobs: readonly RemoteJob[], { signal }: CallOptions): Promise<readonly Result<JobStatus>[]> {

@@ -9,7 +9,7 @@ import { arcJob, describeArcJob, type ArcJob } from './description.ts';
 import { AT_ONCE } from './http.ts';
 import { inParallel } from './parallel.ts';
 import type { ArcSettings } from './settings.ts';
-import { isSent, sizeOfFiles, uploadFiles } from './upload.ts';
+import { isSent, sizeOfFiles, uploadFiles, type UploadOptions } from './upload.ts';
 
 /** Descriptions in one request; A-REX takes about a hundredth of a second for each. */
 const BATCH = 50;
@@ -50,9 +50,7 @@ export async function submitArc(
           results[first + at] = id;
           continue;
         }
-        const value = { native: client.urlOf(id.value) };
-        results[first + at] = { value };
-        await options.accepted(first + at, value);
+        results[first + at] = { value: { native: client.urlOf(id.value) } };
       }
       await inParallel(created, AT_ONCE, async (id, at) => {
         const job = batch[at];
@@ -61,7 +59,9 @@ export async function submitArc(
           sent += bytes;
           show();
         };
-        const problem = await sendInputs(client, id.value, job, { signal, onBytes });
+        // Told of when it can start, or has been cancelled: between the two it is not known what becomes of it.
+        const onKnown = (): Promise<void> => options.accepted(first + at, { native: client.urlOf(id.value) });
+        const problem = await sendInputs(client, id.value, job, { signal, onBytes, onKnown });
         if (problem !== undefined) results[first + at] = { error: problem };
         ready += 1;
         show();
@@ -76,18 +76,20 @@ async function sendInputs(
   client: ArcClient,
   id: string,
   job: ArcJob,
-  options: { readonly signal: AbortSignal; readonly onBytes: (bytes: number) => void },
+  options: UploadOptions & { readonly onKnown: () => Promise<void> },
 ): Promise<Error | undefined> {
   try {
     await uploadFiles(client, id, job.files, job.script, options);
-    return undefined;
   } catch (error) {
     // Without all of its inputs it would wait at the site until that gives it up.
-    await client.act('kill', [id], AbortSignal.timeout(10_000)).catch(() => undefined);
+    const [ended] = await client.act('kill', [id], AbortSignal.timeout(10_000)).catch(() => []);
+    if (ended !== undefined && 'value' in ended) await options.onKnown();
     options.signal.throwIfAborted();
     if (!(error instanceof ApppotError)) throw error;
     return error;
   }
+  await options.onKnown();
+  return undefined;
 }
 
 function refuseWhatArcLacks(submission: Submission): void {

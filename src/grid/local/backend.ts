@@ -1,6 +1,6 @@
 /** Jobs on this machine: a supervisor for each submission, which survives the client; same sandbox as anywhere. */
 import { existsSync } from 'node:fs';
-import { appendFile, open, readFile, readdir, rm } from 'node:fs/promises';
+import { appendFile, open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -26,7 +26,7 @@ import { sendSandbox, taskFolder, taskIndex, type SandboxPlace } from '../folder
 import { streamFile } from '../folder/streams.ts';
 import { LocalTransport } from '../transport/local.ts';
 import { refuseHeavyUse } from './login-node.ts';
-import { livingProcess, PLAN, SUPERVISOR, type LocalPlan } from './paths.ts';
+import { CLOSED, livingProcess, PLAN, SUPERVISOR, type LocalPlan } from './paths.ts';
 
 /** Settings of a local target. */
 export interface LocalSettings {
@@ -102,9 +102,18 @@ export class LocalBackend implements Backend {
   }
 
   async find(id: string): Promise<ReadonlyMap<number, RemoteJob>> {
+    // A supervisor may be on its way: it finds its place taken, and ends.
+    const file = join(this.#settings.folder, id, PARTS, SUPERVISOR);
+    await writeFile(file, CLOSED, { flag: 'wx', mode: 0o600 }).catch((error: unknown) => {
+      if (!['EEXIST', 'ENOENT'].includes(systemCode(error) ?? '')) throw error;
+    });
+    return this.#look(id);
+  }
+
+  async #look(id: string): Promise<ReadonlyMap<number, RemoteJob>> {
     const folder = join(this.#settings.folder, id);
     const found = new Map<number, RemoteJob>();
-    if (!existsSync(join(folder, PARTS, SUPERVISOR))) return found;
+    if (['', CLOSED].includes(await readText(join(folder, PARTS, SUPERVISOR)))) return found;
     const plan = JSON.parse(await readFile(join(folder, PARTS, PLAN), 'utf8')) as LocalPlan;
     plan.indices.forEach((index, position) => {
       const job = join(folder, String(index));
@@ -137,7 +146,7 @@ export class LocalBackend implements Backend {
   async list(): Promise<readonly RemoteJob[]> {
     const names = await readdir(this.#settings.folder).catch(() => []);
     const ids = names.filter((name) => /^apppot-[0-9a-f]{16}$/.test(name));
-    const found = await Promise.all(ids.map((id) => this.find(id)));
+    const found = await Promise.all(ids.map((id) => this.#look(id)));
     return found.flatMap((jobs) => [...jobs.values()]);
   }
 

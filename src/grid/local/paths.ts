@@ -18,6 +18,8 @@ export interface LocalPlan {
 export const PLAN = 'plan.json';
 /** `pid start` of the supervisor. */
 export const SUPERVISOR = 'supervisor';
+/** In place of a supervisor, where none is to start any more. */
+export const CLOSED = 'closed\n';
 
 /** When a process started, in clock ticks since boot (proc(5), field 22 of stat); undefined when there is none. */
 export function startTime(pid: number): string | undefined {

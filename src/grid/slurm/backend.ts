@@ -18,6 +18,7 @@ import { sendSandbox, taskIndex, type SandboxPlace } from '../folder/send.ts';
 import { streamFile } from '../folder/streams.ts';
 import type { Transport } from '../transport/transport.ts';
 import { checkSlurm } from './check.ts';
+import { BEGUN, CLEAN, FIND, INDICES, SEND } from './remote.ts';
 import { askAccounting, askFolders, askQueue } from './query.ts';
 import {
   batchScript,
@@ -43,32 +44,6 @@ const DEFAULT_FOLDER = '~/.apppot';
 
 /** Instead of indices, for a submission that is no array. */
 const SINGLE = 'single';
-
-/** Sends a job once: a second call with the same name answers what the first one was told. */
-const SEND = `
-cd "$1" || exit
-mark=${PARTS}/accepted.$2
-shift 2
-if [ ! -s "$mark" ]; then
-	sbatch "$@" </dev/null >"$mark.part" || exit
-	mv "$mark.part" "$mark"
-fi
-cat "$mark"`;
-
-const FIND = `cd "$1/${PARTS}" 2>/dev/null || exit 0
-for mark in accepted.*; do [ ! -s "$mark" ] || echo "\${mark#accepted.} $(cat "$mark")"; done
-echo indices; cat indices`;
-
-const CLEAN = `
-while IFS= read -r folder; do
-	rm -rf -- "$folder"
-	parts=\${folder%/*}/${PARTS}
-	[ ! -d "$parts" ] || echo "\${folder##*/}" >>"$parts/cleaned"
-done
-for sandbox do
-	[ -e "$sandbox/${PARTS}/cleaned" ] || continue
-	[ "$(sort -u "$sandbox/${PARTS}/cleaned" | wc -l)" -lt "$(wc -l <"$sandbox/${PARTS}/indices")" ] || rm -rf -- "$sandbox"
-done`;
 
 /** See {@link Backend}. Native identifiers are Slurm's: `17`, `17_3`. */
 export class SlurmBackend implements Backend {
@@ -130,6 +105,10 @@ export class SlurmBackend implements Backend {
       return new ApppotError('target', `There is no sbatch at ${this.#transport.name}.`, {
         hint: 'Set ssh and path in the target, or load the module that has it there.',
       });
+    if (code === BEGUN)
+      throw new ApppotError('transport', 'Another apppot has begun to send this job.', {
+        hint: '"apppot jobs reconcile" finds out what became of it.',
+      });
     const reason = `${stderr}${stdout}`.trim().replace(/^sbatch: (?:error: )?/gm, '');
     // Slurm may have taken it although sbatch did not hear so: then nothing is known.
     if (/timed out|Unable to contact|Connection refused|Socket|Zero Bytes/i.test(reason))
@@ -150,18 +129,26 @@ export class SlurmBackend implements Backend {
   async find(id: string, { signal }: CallOptions): Promise<ReadonlyMap<number, RemoteJob>> {
     const { root } = await this.#place(signal);
     const sandbox = `${root}/${id}`;
-    const { stdout } = await this.#transport.run(['sh', '-c', FIND, 'sh', sandbox], { signal });
-    const [marks = '', list = ''] = stdout.split('indices\n');
+    const { stdout: list } = await this.#transport.run(['sh', '-c', INDICES, 'sh', sandbox], { signal });
+    // It is one of the last files: without it nothing was handed to sbatch, and the client is not there to do so.
+    if (list.trim() === '') return new Map();
     const isArray = list.trim() !== SINGLE;
     const indices = isArray ? list.split('\n').filter(Boolean).map(Number) : [0];
-    const sent = marks
-      .split('\n')
-      .flatMap((line) => (/^(\d+) (\d+)/.exec(line) === null ? [] : [line.split(/[ ;]/)]));
-    const known = new Map(sent.map(([shift = '0', native = '']) => [Number(shift), native]));
+    const chunks = await this.#chunks(indices, signal);
+    const shifts = chunks.map(({ shift }) => String(shift));
+    const { code, stdout } = await this.#transport.run(['sh', '-c', FIND, 'sh', sandbox, ...shifts], {
+      signal,
+      timeout: 180_000,
+    });
+    if (code !== 0) throw new ApppotError('transport', `Cannot look into ${sandbox}.`, { transient: true });
+    const known = new Map(
+      [...stdout.matchAll(/^(\d+) (\d+)/gm)].map(([, shift, native = '']) => [Number(shift), native]),
+    );
+    const inDoubt = /^doubt$/m.test(stdout);
     // sbatch may have been killed between Slurm's answer and the mark.
     const queue = await askQueue(this.#transport, signal);
     if ('trouble' in queue) {
-      if (known.size === 0)
+      if (known.size < chunks.length)
         throw new ApppotError('transport', `Slurm does not answer: ${queue.trouble}`, { transient: true });
     } else {
       for (const job of queue.jobs) {
@@ -169,8 +156,13 @@ export class SlurmBackend implements Backend {
         if (owner === id) known.set(Number(shift), job.id.replace(/_.*/, ''));
       }
     }
+    if (inDoubt && known.size < chunks.length)
+      throw new ApppotError('transport', `A sbatch at ${this.#transport.name} has not ended yet.`, {
+        transient: true,
+        hint: 'Try again in ten minutes: by then it is certain.',
+      });
     const found = new Map<number, RemoteJob>();
-    for (const chunk of await this.#chunks(indices, signal)) {
+    for (const chunk of chunks) {
       const native = known.get(chunk.shift);
       if (native === undefined) continue;
       for (const index of chunk.indices)
