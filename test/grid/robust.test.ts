@@ -8,7 +8,6 @@ import { labPart } from '../helpers/grid.ts';
 import { requireOrSkip } from '../helpers/require.ts';
 import { startProxy } from '../helpers/sshd.ts';
 
-const ROUNDS = Number(process.env['APPPOT_TEST_KILLS'] ?? 5);
 let client: GridClient | undefined;
 
 test.before(async (t) => {
@@ -37,86 +36,6 @@ async function given({ lab }: GridClient, name: string): Promise<number> {
   const { stdout } = await run('scontrol', ['-o', 'show', 'jobs'], { env: { SLURM_CONF: lab.slurm.conf } });
   return stdout.split('\n').filter((line) => line.includes(` JobName=${name} `)).length;
 }
-
-test.serial(
-  'a client that is killed at any moment of a submission loses no job and doubles none',
-  async (t) => {
-    if (!requireOrSkip(t, client !== undefined, 'no scientist at the grid lab') || client === undefined)
-      return;
-    const { apppot } = client;
-    await setTarget(client, await sshConfig(client, client.lab.ssh.port));
-    await writeFile(join(client.folder, 'in.txt'), 'data\n');
-    const names: string[] = [];
-    for (let round = 0; round < ROUNDS; round += 1) {
-      const name = `k${process.pid}x${round}`;
-      names.push(name);
-      const words = ['submit', '--to', 'vega', '-J', name, '-m', '128', '-t', '5', '--', 'cat', 'in.txt'];
-      // The last one is left alone: what comes after kills has to work.
-      const last = round === ROUNDS - 1;
-      await client.killed(words, last ? 60_000 : 150 + (round / ROUNDS) * 1200 + Math.random() * 200);
-    }
-    const settled = await apppot(['jobs', 'reconcile']);
-    t.is(settled.code, 0, `said: ${settled.stderr}`);
-    const sent = (await jobs(client)).filter(({ tasks }) => tasks.some(({ remote }) => remote !== undefined));
-    if (sent.length > 0) await apppot(['jobs', 'wait', ...sent.map(({ id }) => id)]);
-    const known = await jobs(client);
-    for (const name of names) {
-      const mine = known.filter((job) => job.name === name);
-      const ran = await given(client, name);
-      t.true(ran <= 1, `${name} was given to Slurm ${ran} times`);
-      t.is(mine.filter(({ state }) => state === 'done').length, ran, `${name}: ${JSON.stringify(mine)}`);
-    }
-    t.is(await given(client, names.at(-1) ?? ''), 1);
-    t.false(known.some(({ state }) => ['new', 'staging', 'unknown'].includes(state)));
-  },
-);
-
-test.serial('a client that is killed while it fetches leaves whole files only, and goes on', async (t) => {
-  if (!requireOrSkip(t, client !== undefined, 'no scientist at the grid lab') || client === undefined) return;
-  const { apppot, folder } = client;
-  await setTarget(client, await sshConfig(client, client.lab.ssh.port));
-  const script = 'for i in 1 2 3 4; do dd if=/dev/zero of=out$i bs=1M count=20 2>/dev/null; done';
-  const words = [
-    'submit',
-    '--to',
-    'vega',
-    '-J',
-    'fetched',
-    '-m',
-    '256',
-    '-t',
-    '5',
-    '--stage-out',
-    'out*',
-    '--wait',
-  ];
-  const done = await apppot([...words, '--', 'sh', '-c', script]);
-  t.is(done.code, 0, `said: ${done.stderr}`);
-  const fetch = ['jobs', 'fetch', 'fetched', '--into', 'results'];
-  for (let round = 0; round < ROUNDS; round += 1) {
-    await client.killed(fetch, 250 + Math.random() * 500);
-    const there = (await readdir(join(folder, 'results')).catch(() => [])).filter((name) =>
-      /^out\d$/.test(name),
-    );
-    const sizes = await Promise.all(
-      there.map(async (name) => (await stat(join(folder, 'results', name))).size),
-    );
-    t.deepEqual(
-      sizes,
-      there.map(() => 20 * 2 ** 20),
-    );
-  }
-  const last = await apppot(fetch);
-  t.is(last.code, 0, `said: ${last.stderr}`);
-  const names = (await readdir(join(folder, 'results'))).filter((name) => !name.startsWith('std'));
-  t.deepEqual(names.filter((name) => !name.startsWith('.')).sort(), [
-    'out1',
-    'out2',
-    'out3',
-    'out4',
-    'outcome.json',
-  ]);
-});
 
 test.serial('an upload that is cut goes on, and the job runs once', async (t) => {
   if (!requireOrSkip(t, client !== undefined, 'no scientist at the grid lab') || client === undefined) return;

@@ -6,8 +6,14 @@ import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { run } from '../../src/process/run.ts';
 import { plainPerson, publicPackage, type CliResult, type Person } from './cli.ts';
+
 import { gridLab, type GridLab } from './grid.ts';
 import { guestParts, type GuestParts } from './guest.ts';
+
+/** Of one call. */
+export interface ClientMore {
+  readonly env?: Readonly<Record<string, string>>;
+}
 
 /** A scientist at the grid lab: a plain user with settings, a package, and a folder with a blank in its name. */
 export interface GridClient {
@@ -20,9 +26,11 @@ export interface GridClient {
   readonly runtime: string;
   /** Sets the targets. */
   readonly configure: (text: string) => Promise<void>;
-  readonly apppot: (args: readonly string[]) => Promise<CliResult>;
-  /** The same, killed hard after so many milliseconds. */
-  readonly killed: (args: readonly string[], ms: number) => Promise<void>;
+  readonly apppot: (args: readonly string[], more?: ClientMore) => Promise<CliResult>;
+  /** The same, killed hard after so many milliseconds. False when it had ended before. */
+  readonly killed: (args: readonly string[], ms: number) => Promise<boolean>;
+  /** The same scientist at another desk: a folder and a journal of its own. */
+  readonly desk: (name: string) => Promise<GridClient>;
   readonly remove: () => Promise<void>;
 }
 
@@ -64,39 +72,67 @@ export async function gridClient(t: ExecutionContext): Promise<GridClient | unde
   if (lab === undefined || parts === undefined) return undefined;
   const { image, runtime } = await siteParts(lab, parts);
   const package_ = await publicPackage();
-  const folder = join(package_.folder, 'my work');
-  await mkdir(folder);
   const person = await plainPerson(package_.folder);
   if (person === undefined) return undefined;
-  await run('chown', ['-R', `${person.uid}:${person.gid}`, folder, person.home]);
   const config = join(package_.folder, 'config');
   await mkdir(join(config, 'apppot'), { recursive: true });
-  const env = { XDG_CONFIG_HOME: config, XDG_STATE_HOME: join(person.home, 'state') };
-  return {
-    lab,
-    person,
-    folder,
-    image,
-    runtime,
-    configure: async (text) => {
-      await writeFile(join(config, 'apppot', 'apppot.ini'), text);
-      await chmod(config, 0o755);
-    },
-    apppot: async (args) => package_.cli(args, { cwd: folder, person, env }),
-    killed: async (args, ms) => {
-      const main = join(package_.folder, 'dist', 'src', 'cli', 'main.js');
-      const words = [...person.prefix, process.execPath, main, ...args];
-      const child = spawn(words[0] ?? '', words.slice(1), {
-        cwd: folder,
-        stdio: 'ignore',
-        env: { PATH: process.env['PATH'], HOME: person.home, ...env },
-      });
-      const timer = setTimeout(() => child.kill('SIGKILL'), ms);
-      await once(child, 'exit');
-      clearTimeout(timer);
-    },
-    remove: () => package_.remove(),
+  const main = join(package_.folder, 'dist', 'src', 'cli', 'main.js');
+  const desk = async (name: string): Promise<GridClient> => {
+    const folder = join(package_.folder, name);
+    await mkdir(folder);
+    await run('chown', ['-R', `${person.uid}:${person.gid}`, folder, person.home]);
+    const env = {
+      XDG_CONFIG_HOME: config,
+      XDG_STATE_HOME: join(person.home, `state of ${name}`),
+      SLURM_CONF: lab.slurm.conf,
+    };
+    return {
+      lab,
+      person,
+      folder,
+      image,
+      runtime,
+      configure: async (text) => {
+        await writeFile(join(config, 'apppot', 'apppot.ini'), text);
+        await chmod(config, 0o755);
+      },
+      apppot: async (args, more = {}) =>
+        package_.cli(args, { cwd: folder, person, env: { ...env, ...more.env } }),
+      killed: async (args, ms) => {
+        const words = [...person.prefix, process.execPath, main, ...args];
+        const child = spawn(words[0] ?? '', words.slice(1), {
+          cwd: folder,
+          stdio: 'ignore',
+          env: { PATH: process.env['PATH'], HOME: person.home, ...env },
+        });
+        const timer = setTimeout(() => child.kill('SIGKILL'), ms);
+        const [, cause] = await once(child, 'exit');
+        clearTimeout(timer);
+        return cause === 'SIGKILL';
+      },
+      desk,
+      remove: () => package_.remove(),
+    };
   };
+  return desk('my work');
+}
+
+/** A section of apppot.ini for the lab's A-REX. */
+export function arcTarget(client: GridClient, more: Readonly<Record<string, string>> = {}): string {
+  const { lab, image, runtime } = client;
+  const values = {
+    type: 'arc',
+    endpoint: lab.arc.endpoint,
+    queue: lab.arc.queue,
+    proxy: join(lab.clients.apptest, 'proxy.pem'),
+    ca_dir: lab.arc.caDir,
+    image: `site:${image}`,
+    runtime,
+    poll: '1',
+    ...more,
+  };
+  const lines = Object.entries(values).map(([name, value]) => `${name} = ${value}\n`);
+  return `[target ce]\n${lines.join('')}`;
 }
 
 /** The lab's ssh configuration for the plain user, with another port when a proxy stands between. */

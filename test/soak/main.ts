@@ -10,6 +10,7 @@ const RUNS: Readonly<Record<string, string>> = {
   guests: 'soak.js',
   smp: 'smp.js',
   snapshots: 'snapshots.js',
+  kills: 'kills.js',
 };
 
 const names = process.argv.slice(2);

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
-import { ApppotError } from '../../errors.ts';
+import { ApppotError, systemCode } from '../../errors.ts';
 import { certificatesOf } from './credentials.ts';
 
 const GRID = '/etc/grid-security/certificates';
@@ -30,8 +30,18 @@ function readPlace(path: string): readonly string[] {
     if (!existsSync(path)) return [];
     if (!statSync(path).isDirectory()) return certificatesOf(readFileSync(path, 'utf8'));
     const names = readdirSync(path).filter((name) => /\.(?:\d|pem|crt)$/.test(name));
-    return names.flatMap((name) => certificatesOf(readFileSync(join(path, name), 'utf8')));
+    return names.flatMap((name) => certificatesOf(readOpen(join(path, name))));
   } catch (cause) {
     throw new ApppotError('credentials', `Cannot read ${path}: ${(cause as Error).message}.`, { cause });
+  }
+}
+
+/** A file of a folder; nothing of one that is not for us, such as the key of an authority of one's own. */
+function readOpen(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if (['EACCES', 'EPERM'].includes(systemCode(error) ?? '')) return '';
+    throw error;
   }
 }
