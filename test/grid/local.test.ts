@@ -1,14 +1,11 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
-import { packageFile } from '../../src/config/paths.ts';
 import { LocalBackend } from '../../src/grid/local/backend.ts';
 import { run } from '../../src/process/run.ts';
 import { guestParts, newFolder } from '../helpers/guest.ts';
-import { contractTests, send, shell, signal, submission, until } from './contract.ts';
+import { contractTests, send, shell, submission, until } from './contract.ts';
 
 const subject = (folder: string) => ({
   backend: new LocalBackend({

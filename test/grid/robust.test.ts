@@ -1,6 +1,6 @@
 /** Slurm through ssh, when things go wrong: nothing is lost, nothing runs twice. Long form: test/soak. */
 import test from 'ava';
-import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from '../../src/process/run.ts';
 import { gridClient, sshConfig, type GridClient, type ListedJob } from '../helpers/grid-client.ts';

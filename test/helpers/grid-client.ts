@@ -106,7 +106,7 @@ export async function gridClient(t: ExecutionContext): Promise<GridClient | unde
           env: { PATH: process.env['PATH'], HOME: person.home, ...env },
         });
         const timer = setTimeout(() => child.kill('SIGKILL'), ms);
-        const [, cause] = await once(child, 'exit');
+        const [, cause] = (await once(child, 'exit')) as [number | null, string | null];
         clearTimeout(timer);
         return cause === 'SIGKILL';
       },
