@@ -118,16 +118,3 @@ void read_signals(int fd)
 	while (read(fd, &info, sizeof(info)) == sizeof(info))
 		on_signal(info.ssi_signo);
 }
-
-int take_signals(void)
-{
-	static const int taken[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2,
-				     SIGWINCH, SIGCONT, SIGXCPU, SIGTTOU };
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(taken) / sizeof(*taken); i++)
-		sigaddset(&set, taken[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}

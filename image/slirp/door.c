@@ -70,18 +70,6 @@ static bool send_with_descriptors(int door, const char *text, size_t length, con
 	return sendmsg(door, &message, MSG_NOSIGNAL) == (ssize_t)length;
 }
 
-static int take_signals(void)
-{
-	static const int taken[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT };
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(taken) / sizeof(*taken); i++)
-		sigaddset(&set, taken[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 static void pass_signal(int door, int number, const char kinds[4])
 {
 	static int last;
@@ -144,6 +132,7 @@ static void pass_input(int to, struct pollfd *wait)
 
 int door_exec(const char *folder, const struct options *options)
 {
+	static const int taken[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT };
 	struct signalfd_siginfo info;
 	struct pollfd wait[3] = { 0 };
 	int input[2] = { -1, -1 };
@@ -156,7 +145,7 @@ int door_exec(const char *folder, const struct options *options)
 	text = xcalloc(1, length + 5);
 	memcpy(text, "exec", 5);
 	memcpy(text + 5, spec, length);
-	wait[0] = (struct pollfd){ .fd = take_signals(), .events = POLLIN };
+	wait[0] = (struct pollfd){ .fd = signals_open(taken, sizeof(taken) / sizeof(*taken)), .events = POLLIN };
 	wait[1] = (struct pollfd){ .fd = knock(folder), .events = POLLIN };
 	if (kinds[0] == FD_TERMINAL && pipe2(input, O_CLOEXEC) < 0)
 		die("launch", NULL, "cannot make a pipe: %s", strerror(errno));

@@ -3,6 +3,7 @@
 #include "job.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -63,6 +64,8 @@ static void open_everything(const struct options *options, struct kernel *kernel
 
 int run_job(struct options *options)
 {
+	static const int taken[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2,
+				     SIGWINCH, SIGCONT, SIGXCPU, SIGTTOU };
 	struct kernel kernel = { .path = absolute(options->kernel) };
 	int theirs[LINES * SLOTS + 2];
 	int signals;
@@ -71,7 +74,7 @@ int run_job(struct options *options)
 	job.options = options;
 	job.started = now_ns();
 	job.session = &job.sessions[0];
-	signals = take_signals();
+	signals = signals_open(taken, sizeof(taken) / sizeof(*taken));
 	/* The job folder may be another one, and we leave this one for the run folder. */
 	if (options->outcome && options->outcome[0] != '/')
 		options->outcome = xasprintf("%s/%s", absolute("."), options->outcome);

@@ -40,8 +40,6 @@ void maybe_let_go(void);
 /* Lets the guest power off when everything that it sent is here. */
 void maybe_say_bye(void);
 
-/* Blocks the signals that mean something in all threads; they come from the descriptor that it returns. */
-int take_signals(void);
 /* Does what the signals ask for that have come. */
 void read_signals(int fd);
 void on_signal(int signal);

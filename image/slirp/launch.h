@@ -137,6 +137,8 @@ int64_t now_ns(void);
 /* Both ends are close-on-exec; the kernel's end is opened for it at start. */
 void socket_pair(int type, int buffer_bytes, int pair[2]);
 bool write_all(int fd, const void *data, size_t size);
+/* Blocks these signals in all threads; from then on they come from the descriptor that it returns, see signalfd(2). */
+int signals_open(const int *numbers, size_t count);
 void set_inheritable(int fd);
 
 /* --- net.c: the guest's network --------------------------------------- */

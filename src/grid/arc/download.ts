@@ -10,6 +10,7 @@ import { ApppotError, systemCode } from '../../errors.ts';
 import { isSafeName, PARTS } from '../../job/names.ts';
 import { isOutput } from '../../job/outputs.ts';
 import type { FetchOptions } from '../backend.ts';
+import { inTheWay, makeFolders } from '../result-folders.ts';
 import { partName, partSize } from '../transport/parts.ts';
 import type { ArcClient } from './client.ts';
 import { connectionError } from './http.ts';
@@ -160,24 +161,4 @@ async function receive(
     throw new ApppotError('transport', `${file.path}: ${size} bytes came, and not ${file.size}.`, {
       transient: true,
     });
-}
-
-/** Folders below `base`, none of which may be a link that leads elsewhere. */
-async function makeFolders(base: string, path: string): Promise<void> {
-  if (path === '.' || path === '') return;
-  let folder = base;
-  for (const part of path.split('/')) {
-    folder = join(folder, part);
-    try {
-      await mkdir(folder);
-    } catch (error) {
-      if (systemCode(error) !== 'EEXIST' || !(await lstat(folder)).isDirectory()) throw inTheWay(folder);
-    }
-  }
-}
-
-function inTheWay(path: string): ApppotError {
-  return new ApppotError('exists', `${path} is in the way of results.`, {
-    hint: 'Move it away, or fetch into another folder.',
-  });
 }

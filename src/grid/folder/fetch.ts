@@ -1,9 +1,10 @@
 /** Results of a job, from its folder at the target to one here. */
 import { lstat, mkdir, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { ApppotError, systemCode } from '../../errors.ts';
+import { ApppotError } from '../../errors.ts';
 import { isOutput } from '../../job/outputs.ts';
 import type { FetchOptions } from '../backend.ts';
+import { makeFolders } from '../result-folders.ts';
 import type { Transport } from '../transport/transport.ts';
 
 /**
@@ -51,21 +52,4 @@ export async function fetchFolder(
     fetched.push(path);
   }
   return fetched;
-}
-
-/** Folders below `base`, none of which may be a link that leads elsewhere. */
-async function makeFolders(base: string, path: string): Promise<void> {
-  if (path === '.' || path === '') return;
-  let folder = base;
-  for (const part of path.split('/')) {
-    folder = join(folder, part);
-    try {
-      await mkdir(folder);
-    } catch (error) {
-      if (systemCode(error) !== 'EEXIST' || !(await lstat(folder)).isDirectory())
-        throw new ApppotError('exists', `${folder} is in the way of results: it is no folder.`, {
-          cause: error,
-        });
-    }
-  }
 }
