@@ -12,6 +12,7 @@ import type {
   StreamOptions,
   SubmitOptions,
 } from '../backend.ts';
+import { DEFAULT_FOLDER } from '../site-folder.ts';
 import { fetchFolder } from '../folder/fetch.ts';
 import { previewSandbox } from '../folder/preview.ts';
 import { sendSandbox, taskIndex, type SandboxPlace } from '../folder/send.ts';
@@ -33,14 +34,13 @@ import { decide, isActive, type SlurmWord } from './states.ts';
 /** Settings of a Slurm target. */
 export interface SlurmSettings extends SlurmOptions {
   readonly name: string;
-  /** Folder for sandboxes; `~/` is the home folder there. Default `~/.apppot`. */
+  /** Folder for sandboxes; `~/` is the home folder there. Default `~/apppot-jobs`. */
   readonly folder?: string | undefined;
   /** sbatch runs here: images are used where they lie. */
   readonly inPlace: boolean;
 }
 
 const SCRIPT = `${PARTS}/job.sbatch`;
-const DEFAULT_FOLDER = '~/.apppot';
 
 /** Instead of indices, for a submission that is no array. */
 const SINGLE = 'single';
