@@ -8,8 +8,10 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cacheFolder, packageFile } from '../src/config/paths.ts';
 import { ApppotError } from '../src/errors.ts';
+import { findRuntime } from '../src/runtime/find.ts';
 import { measureBuilds } from './builds.ts';
-import { prepare, remove, type Bench } from './columns.ts';
+import { measureGrid } from './grid.ts';
+import { findStock, prepare, remove, type Bench } from './columns.ts';
 import { describeMachine, kernelVersions } from './machine.ts';
 import { measureLaunches, measureNetwork, measureOverhead } from './measure.ts';
 import { start } from './processes.ts';
@@ -17,14 +19,19 @@ import { measureSnapshots } from './snapshots.ts';
 import { COLUMNS, ROWS, type Column, type Row } from './rows.ts';
 import { judge, markdown, median, type Measurements } from './table.ts';
 
-const USAGE = `usage: npm run bench -- [--rows NAME,…] [--columns NAME,…] [--rounds N] [--builds] [--million]
+const USAGE = `usage: npm run bench -- [--rows NAME,…] [--columns NAME,…] [--rounds N] [--builds] [--million] [--grid]
                               [--image FILE] [--json] [--no-write]
 
-Image builds are measured with --builds, a million files (minutes) with --million, or when --rows names them. --json prints results.json instead of the
+Image builds are measured with --builds, a million files (minutes) with --million, rows about jobs with --grid (a grid
+lab is started for them, and stopped), or when --rows names them. --rows takes those three kinds as well: build,
+million, grid. --json prints results.json instead of the
 table. The runtime is the built one, or the folder that APPPOT_RUNTIME names.
 
 Rows: ${ROWS.map((row) => row.name).join(' ')}
 Columns: ${Object.keys(COLUMNS).join(' ')}`;
+
+/** Rows that take long, or much: only when they are asked for. */
+const APART = ['build', 'million', 'grid'] as const;
 
 interface Plan {
   readonly rows: ReadonlySet<string>;
@@ -53,6 +60,7 @@ function readPlan(): Plan | undefined {
       image: { type: 'string' },
       builds: { type: 'boolean', default: false },
       million: { type: 'boolean', default: false },
+      grid: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       'no-write': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -63,13 +71,18 @@ function readPlan(): Plan | undefined {
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds takes a whole number above 0');
   const columns = choose(values.columns, Object.keys(COLUMNS) as Column[], 'column');
   const names = (rows: readonly Row[]): string[] => rows.map((row) => row.name);
+  const ofKind = (...kinds: readonly Row['kind'][]): string[] =>
+    names(ROWS.filter(({ kind }) => kinds.includes(kind)));
   const rows = new Set(
     values.rows === undefined
-      ? names(ROWS.filter((row) => row.kind !== 'build' && row.kind !== 'million'))
-      : choose(values.rows, names(ROWS), 'row'),
+      ? names(ROWS).filter((name) => !ofKind(...APART).includes(name))
+      : choose(values.rows, [...names(ROWS), ...APART], 'row').flatMap((word) => {
+          const kind = APART.find((one) => one === word);
+          return kind === undefined ? word : ofKind(kind);
+        }),
   );
-  for (const kind of [...(values.builds ? ['build'] : []), ...(values.million ? ['million'] : [])])
-    for (const name of names(ROWS.filter((row) => row.kind === kind))) rows.add(name);
+  const further = { build: values.builds, million: values.million, grid: values.grid };
+  for (const kind of APART) if (further[kind]) for (const name of ofKind(kind)) rows.add(name);
   return { rows, columns, rounds, image: values.image, write: !values['no-write'], json: values.json };
 }
 
@@ -113,7 +126,7 @@ Written by \`npm run bench\`; every ratio is of medians of one run (interleaved 
 ours (for the network rows without supervisor, which slirp-fullbolt needs). Same image, same first process, same job, a cold copy-on-write file for each launch; all but start-up,
 network and "apppot run" is timed inside one launch per round. "met" is about the goal's own ratio, in brackets; a busy
 machine (see the load) distorts all of them. Milliseconds and seconds: lower is better. For image builds, "native" is
-the bare \`mmdebstrap\` call with the same packages. Rows of snapshots are whole commands, boot included; for "changes after a
+the bare \`mmdebstrap\` call with the same packages; for jobs it is arcsub, arcstat, arcget, or sbatch, squeue, cp, asked once a second. Rows of snapshots are whole commands, boot included; for "changes after a
 small edit" the stock columns are GNU tar as AppPot 0.27 called it, in a launch of its own.
 
 ${facts}
@@ -146,16 +159,22 @@ async function main(): Promise<void> {
     });
   const machine = await describeMachine();
   const all: Measurements = new Map();
-  const bench = await prepare(plan.image ?? (await defaultImage()), plan.columns);
-  try {
-    await rounds(bench, plan, all);
-    await measureSnapshots(bench, plan.rows, plan.rounds, all);
-    await measureBuilds(plan.rows, all);
-    const kernels = await kernelVersions(bench.kernel, bench.stock);
-    await report(all, plan, { machine, kernels, date: new Date().toISOString().slice(0, 10) });
-  } finally {
-    await remove(bench);
+  let image: Promise<string> | undefined;
+  const theImage = (): Promise<string> =>
+    (image ??= plan.image === undefined ? defaultImage() : Promise.resolve(plan.image));
+  if (ROWS.some(({ name, kind }) => kind !== 'grid' && kind !== 'build' && plan.rows.has(name))) {
+    const bench = await prepare(await theImage(), plan.columns);
+    try {
+      await rounds(bench, plan, all);
+      await measureSnapshots(bench, plan.rows, plan.rounds, all);
+    } finally {
+      await remove(bench);
+    }
   }
+  await measureBuilds(plan.rows, all);
+  await measureGrid(plan.rows, plan.rounds, theImage, all);
+  const kernels = await kernelVersions((await findRuntime()).kernel, await findStock());
+  await report(all, plan, { machine, kernels, date: new Date().toISOString().slice(0, 10) });
 }
 
 try {

@@ -26,6 +26,12 @@ export interface Bench {
 
 const STOCK = '/usr/bin/linux.uml';
 
+/** Debian's User-Mode Linux, where it is installed. */
+export async function findStock(): Promise<string | undefined> {
+  const { exitCode } = await start(['test', '-x', STOCK], { okCodes: [0, 1] });
+  return exitCode === 0 ? STOCK : undefined;
+}
+
 /** Unpacks the image for the native column, and lays out the job folder. Needs root, for the owners in the tree. */
 export async function prepare(image: string, wanted: readonly Column[]): Promise<Bench> {
   const runtime = await findRuntime();
@@ -44,8 +50,8 @@ export async function prepare(image: string, wanted: readonly Column[]): Promise
     await copyFile(packageFile('bench', name), join(job, name));
   await copyFile(packageFile('test', 'fixtures', 'c', 'memory.c'), join(job, 'memory.c'));
   await start(['tar', '-C', join(tree, 'usr'), '-cf', join(job, 'tree.tar'), 'include', 'share', 'lib/gcc']);
-  const stock = await start(['test', '-x', STOCK], { okCodes: [0, 1] });
-  if (stock.exitCode !== 0 && wanted.some((column) => column.startsWith('stock')))
+  const stock = await findStock();
+  if (stock === undefined && wanted.some((column) => column.startsWith('stock')))
     console.error(`without ${STOCK} the columns of the stock kernel stay empty: install user-mode-linux`);
   return {
     folder,
@@ -55,9 +61,9 @@ export async function prepare(image: string, wanted: readonly Column[]): Promise
     kernel: runtime.kernel,
     start: runtime.start,
     bareStart,
-    stock: stock.exitCode === 0 ? STOCK : undefined,
+    stock,
     columns: wanted.filter((column) => {
-      if (column.startsWith('stock')) return stock.exitCode === 0;
+      if (column.startsWith('stock')) return stock !== undefined;
       return column !== 'ours-2' || (runtime.kernelSmp !== undefined && availableParallelism() > 1);
     }),
   };

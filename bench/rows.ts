@@ -21,12 +21,13 @@ export interface Goal {
 export interface Row {
   readonly name: string;
   readonly title: string;
-  readonly unit: 'ms' | 'Gbit/s' | 's' | 'MB';
+  readonly unit: 'ms' | 'Gbit/s' | 's' | 'MB' | 'MiB' | 'questions';
   /**
-   * Where it is measured: around a whole launch, by inside.sh, by inside.sh in 4 GB, by iperf3, around an image build, or
-   * around commands of snapshots, where `million` takes minutes.
+   * Where it is measured: around a whole launch, by inside.sh, by inside.sh in 4 GB, by iperf3, around an image build,
+   * around commands of snapshots, where `million` takes minutes, or around commands at a grid lab.
    */
-  readonly kind: 'launch' | 'inside' | 'memory' | 'network' | 'build' | 'overhead' | 'snapshot' | 'million';
+  readonly kind:
+    'launch' | 'inside' | 'memory' | 'network' | 'build' | 'overhead' | 'snapshot' | 'million' | 'grid';
   readonly goal?: Goal;
 }
 
@@ -41,6 +42,9 @@ const near = (times: number): Goal => ({
   ratio: ['ours', 'native'],
   atMost: times,
 });
+
+/** Of a figure that is measured beside it as "limit". */
+const below = (limit: string): Goal => ({ text: `at most ${limit}`, ratio: ['ours', 'limit'], atMost: 1 });
 
 const throughput: Goal = { text: '3 × stock (slirp-fullbolt)', ratio: ['ours', 'stock'], atLeast: 3 };
 
@@ -114,6 +118,13 @@ export const ROWS: readonly Row[] = [
       atMost: 1,
     }),
   ),
+  row('grid-arc', 'a job on ARC, submit to results fetched, without its run time', 's', 'grid', near(1)),
+  row('grid-slurm', 'the same on Slurm', 's', 'grid', near(1)),
+  row('grid-many-slurm', 'an array of 1,000 to Slurm', 's', 'grid', below('10 s')),
+  row('grid-many-arc', '1,000 jobs to ARC, accepted with their inputs', 's', 'grid', below('60 s')),
+  row('grid-follow-slurm', 'per 100 of them and poll, Slurm', 'questions', 'grid', below('1')),
+  row('grid-follow-arc', 'per 100 of them and poll, ARC', 'questions', 'grid', below('1')),
+  row('grid-memory', 'most memory of the client in all this', 'MiB', 'grid', below('250 MiB')),
 ];
 
 function row(name: string, title: string, unit: Row['unit'], kind: Row['kind'], goal?: Goal): Row {

@@ -97,8 +97,9 @@ up() {
 		fi
 		down
 	fi
-	lab=$(mktemp -d /tmp/apppot-grid-lab.XXXXXX)
-	chmod 755 "$lab"
+	# No capitals: arcctl takes the letters of runtimedir's path off the front of the names of runtime environments.
+	lab=/tmp/apppot-grid-lab.$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')
+	mkdir -m 755 "$lab"
 	mkdir -p "$lab"/{log,run,bin,www,clients}
 	echo "$lab" >"$pointer"
 	make_credentials

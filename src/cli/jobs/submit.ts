@@ -64,7 +64,11 @@ async function makeRecord(
     values,
     words,
     {
-      image: target.image ?? settings.image?.value,
+      // A runtime environment may bring an image as well.
+      image:
+        target.image ??
+        settings.image?.value ??
+        (target.type === 'arc' && target.rte !== undefined ? 'site:' : undefined),
       mem: settings.mem?.value,
       cpus: settings.cpus?.value,
     },

@@ -69,8 +69,8 @@ function checkRte(info: unknown, rte: string): string {
   throw new ApppotError('target', `The site has no runtime environment ${rte}.`, {
     hint:
       known.length === 0
-        ? 'It has none; without rte in the target AppPot sends its own runtime.'
-        : `It has: ${[...new Set(known)].slice(0, 20).join(', ')}.`,
+        ? 'It has none that it tells of (a new one takes some minutes); without rte AppPot sends its own runtime.'
+        : `It has: ${[...new Set(known)].slice(0, 20).join(', ')}; a new one takes some minutes.`,
   });
 }
 

@@ -14,7 +14,9 @@ import { sendAttempt } from './send.ts';
 const MENDABLE: readonly LostReason[] = ['node-fail', 'preempted'];
 
 /** Milliseconds from the first question to the second, and at most. */
-const PACE = { local: [100, 1000], far: [1000, 30_000] } as const;
+const PACE = { local: [100, 1000], far: [250, 30_000] } as const;
+/** A job's end is noticed late by at most this part of the time that was waited for it. */
+const LATE = 0.2;
 
 /**
  * Waits until all chosen tasks have ended.
@@ -31,7 +33,7 @@ export async function follow(
   const local = chosen.every(({ job }) => work.target(job.record.target).type === 'local');
   const [first, slowest] = local ? PACE.local : PACE.far;
   const poll = Math.min(...chosen.map(({ job }) => (work.target(job.record.target).poll ?? Infinity) * 1000));
-  let wait: number = first;
+  let begun = performance.now();
   let told = '';
   for (;;) {
     const { troubles } = await refresh(work, chosen);
@@ -42,7 +44,7 @@ export async function follow(
       told = text;
     }
     if (troubles.size === 0) told = '';
-    if (await mend(work, chosen)) wait = first;
+    if (await mend(work, chosen)) begun = performance.now();
     onRound();
     const left = chosen.flatMap(tasksOf).filter((task) => !isEnded(task.status));
     if (left.length === 0) return;
@@ -50,9 +52,9 @@ export async function follow(
       throw new ApppotError('job-state', 'Nobody knows whether the target took these jobs.', {
         hint: '"apppot jobs reconcile" finds out.',
       });
-    await delay(Math.min(wait, poll), undefined, { signal: work.signal }).catch(() => undefined);
+    const wait = Math.min(Math.max(first, (performance.now() - begun) * LATE), slowest, poll);
+    await delay(wait, undefined, { signal: work.signal }).catch(() => undefined);
     work.signal.throwIfAborted();
-    wait = Math.min(wait * 1.5, slowest);
   }
 }
 
