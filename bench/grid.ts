@@ -48,12 +48,10 @@ async function measureOne(
   rounds: number,
   all: Measurements,
 ): Promise<void> {
-  const results = join(site.folder, 'results');
   const ours: ByHand = async () => {
-    const { stdout } = await site.apppot('submit', '--to', target, '--wait', '--json', ...WORDS);
-    const { id } = JSON.parse(stdout) as { id: string };
-    await site.apppot('jobs', 'fetch', id, '--into', results);
-    return results;
+    const { stdout } = await site.apppot('submit', '--to', target, '--fetch', '--json', ...WORDS);
+    const { tasks } = JSON.parse(stdout) as { tasks: readonly { fetched?: string }[] };
+    return tasks[0]?.fetched ?? '';
   };
   for (let round = 1; round <= rounds; round += 1) {
     console.error(`round ${round} of ${rounds}: one job, ${target}`);

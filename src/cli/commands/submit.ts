@@ -16,10 +16,11 @@ Examples:
   $ apppot submit --array 1-100%10 -- ./fit --seed-from-task
   $ apppot submit --sweep points.csv -- ./fit --mass {mass} --width {width}
   $ apppot submit -d afterok:3f2a91c0 -- ./merge
+  $ apppot submit --fetch -- ./my-program input.dat
   $ apppot submit --job fit.ini --dry-run
 
-Exit codes: 0 the target has taken it (with --wait: all tasks succeeded), 1 it has not, or
-a task failed.`;
+Exit codes: 0 the target has taken it (with --wait or --fetch: all tasks succeeded), 1 it has
+not, or a task failed.`;
 
 /** `apppot submit`. */
 export const submitCommand: DefineCommand = (context) => {
@@ -29,6 +30,7 @@ export const submitCommand: DefineCommand = (context) => {
     .option('--job <file>', 'a job file; options given here come before its own')
     .option('--no-auto-stage', 'do not send files only because the command names them')
     .option('--wait', 'wait for the end')
+    .option('--fetch', 'wait for the end, and bring the results into a folder NAME-ID here')
     .option('--dry-run', 'print every file and description that would be sent, and send nothing')
     .option('--format <format>', 'with --dry-run for ARC: xrsl or adl')
     .passThroughOptions()
@@ -40,6 +42,7 @@ export const submitCommand: DefineCommand = (context) => {
       job: options.job,
       autoStage: options.autoStage,
       wait: options.wait === true,
+      fetch: options.fetch === true,
       dryRun: options.dryRun === true,
       format: options.format,
     });

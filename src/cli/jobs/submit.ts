@@ -3,13 +3,14 @@ import type { CommandContext } from '../context.ts';
 import { loadSettings } from '../../config/load.ts';
 import { ApppotError } from '../../errors.ts';
 import type { Work } from '../../grid/work/context.ts';
+import { defaultFolder, fetchResults } from '../../grid/work/fetch.ts';
 import { follow } from '../../grid/work/follow.ts';
 import { attemptSubmission, sendAttempt } from '../../grid/work/send.ts';
 import { describeJob, mergeValues, readJobFile, type JobRequest } from '../../job/description.ts';
 import type { Values } from '../../job/job-file.ts';
 import type { JobRecord } from '../../job/record.ts';
 import { newSubmissionId } from '../../job/sandbox.ts';
-import { selectJobs, tasksOf } from '../../job/select.ts';
+import { selectJobs, taskName, tasksOf } from '../../job/select.ts';
 import { jobJson, jobTable } from './format.ts';
 import { withWork } from './work.ts';
 
@@ -17,6 +18,8 @@ export interface SubmitFlags {
   readonly job?: string | undefined;
   readonly autoStage: boolean;
   readonly wait: boolean;
+  /** Waits, too. */
+  readonly fetch: boolean;
   readonly dryRun: boolean;
   readonly format?: string | undefined;
 }
@@ -42,11 +45,18 @@ export async function submit(
     );
     if (accepted === 0 && refusals[0] !== undefined) throw refusals[0];
     const display = context.display();
-    if (flags.wait) await follow(work, [{ job, positions }]);
-    display.result(jobJson(job), flags.wait ? jobTable([{ job, positions }]) : job.shortId);
+    const wait = flags.wait || flags.fetch;
+    if (wait) await follow(work, [{ job, positions }]);
+    const fetched = flags.fetch
+      ? await fetchResults(work, job, positions, defaultFolder(job, process.cwd()))
+      : [];
+    const lines = fetched.map(
+      (one) => `${taskName(job, one.position)}: ${one.files.length} files in ${one.folder}`,
+    );
+    display.result(jobJson(job), wait ? [jobTable([{ job, positions }]), ...lines].join('\n') : job.shortId);
     const [refusal] = refusals;
     if (refusal !== undefined) throw refusal;
-    if (flags.wait && tasksOf({ job, positions }).some(({ status }) => status.state !== 'done'))
+    if (wait && tasksOf({ job, positions }).some(({ status }) => status.state !== 'done'))
       context.exitWith(1);
   });
 }

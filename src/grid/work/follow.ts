@@ -16,7 +16,7 @@ const MENDABLE: readonly LostReason[] = ['node-fail', 'preempted'];
 /** Milliseconds from the first question to the second, and at most. */
 const PACE = { local: [100, 1000], far: [250, 30_000] } as const;
 /** A job's end is noticed late by at most this part of the time that was waited for it. */
-const LATE = 0.2;
+const LATE = 0.1;
 
 /**
  * Waits until all chosen tasks have ended.
