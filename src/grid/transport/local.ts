@@ -4,7 +4,7 @@ import * as fs from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ApppotError, systemCode } from '../../errors.ts';
-import { run } from '../../process/run.ts';
+import { baseEnvironment, run } from '../../process/run.ts';
 import { partName, sendInto } from './parts.ts';
 import type {
   GetOptions,
@@ -22,6 +22,12 @@ const PASSED_ON = ['SLURM_CONF', 'KRB5CCNAME'];
 /** This machine as a target: commands are run and files copied here, with the same promises as through ssh. */
 export class LocalTransport implements Transport {
   readonly name = 'here';
+  readonly #path: readonly string[];
+
+  /** @param path folders that come first on PATH; `~/` is the home folder */
+  constructor(path: readonly string[] = []) {
+    this.#path = path.map((folder) => folder.replace(/^~(?=\/)/, homedir()));
+  }
 
   async run(words: readonly [string, ...string[]], options: RunOptions): Promise<RemoteResult> {
     const limit = AbortSignal.timeout(options.timeout ?? 60_000);
@@ -29,7 +35,12 @@ export class LocalTransport implements Transport {
       const { exitCode, stdout, stderr } = await run(words[0], words.slice(1), {
         signal: AbortSignal.any([options.signal, limit]),
         okCodes: 'any',
-        env: Object.fromEntries(PASSED_ON.map((name) => [name, process.env[name]])),
+        env: {
+          ...Object.fromEntries(PASSED_ON.map((name) => [name, process.env[name]])),
+          ...(this.#path.length === 0
+            ? {}
+            : { PATH: [...this.#path, baseEnvironment()['PATH']].join(':') }),
+        },
         ...(options.stdin === undefined ? {} : { input: options.stdin }),
       });
       return { code: exitCode, stdout, stderr };

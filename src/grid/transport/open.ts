@@ -12,14 +12,14 @@ export interface OpenOptions {
 
 /** The way to the machine where a target's commands are: this one, or another through ssh. Connects when needed. */
 export async function openTransport(target: SlurmTarget, options: OpenOptions): Promise<Transport> {
+  const path = target.path?.split(':') ?? [];
   if (target.ssh === undefined) {
     const { LocalTransport } = await import('./local.ts');
-    return new LocalTransport();
+    return new LocalTransport(path);
   }
   const { parseHost } = await import('./ssh-connect.ts');
   const files = target.sshConfig === undefined ? {} : { files: [target.sshConfig] };
   const request = { ...parseHost(target.ssh), ...files };
-  const path = target.path?.split(':') ?? [];
   if (target.transport === 'openssh') {
     const { createOpensshTransport } = await import('./openssh.ts');
     return createOpensshTransport(request, { path, terminal: options.ask !== undefined });
