@@ -193,9 +193,9 @@ static void summary(const struct changes *changes, const char *output, uint64_t 
 		struct text text = {0};
 		addf(&text, "{\"base\":\"%s\",\"added\":%" PRIu64 ",\"changed\":%" PRIu64 ",\"deleted\":%" PRIu64, changes->base,
 			changes->added, changes->changed, changes->deleted);
-		addf(&text, ",\"touched\":%" PRIu64 ",\"skipped\":%" PRIu64 ",\"digested\":%" PRIu64 ",\"bytes\":%" PRIu64
-			",\"archiveBytes\":%" PRIu64 ",\"file\":", changes->touched, changes->skipped, changes->digested,
-			changes->bytes, written);
+		addf(&text, ",\"touched\":%" PRIu64 ",\"skipped\":%" PRIu64 ",\"looked\":%" PRIu64 ",\"digested\":%" PRIu64,
+			changes->touched, changes->skipped, changes->looked, changes->digested);
+		addf(&text, ",\"bytes\":%" PRIu64 ",\"archiveBytes\":%" PRIu64 ",\"file\":", changes->bytes, written);
 		if (output != NULL)
 			add_json(&text, output);
 		else

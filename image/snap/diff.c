@@ -7,6 +7,7 @@
 #include "snap.h"
 
 struct differ {
+	int root;
 	struct changes *changes;
 	struct base base;
 	struct set gone, hidden; /* folders of the base that are none any more; mount points */
@@ -135,15 +136,23 @@ static void compare(struct differ *differ, const struct place *place, const stru
 		store(differ, place, kind, &line, old);
 }
 
-static void visit(void *context, const struct place *place)
+static void visit(void *context, const struct place *found)
 {
 	struct differ *differ = context;
 	struct base *base = &differ->base;
+	struct place copy = *found, *place = &copy;
 	while (base->has_line && strcmp(base->line.path, place->path) < 0) {
 		deleted(differ);
 		next_line(base);
 	}
 	bool known = base->has_line && strcmp(base->line.path, place->path) == 0;
+	/* The disk may only say that nothing happened to a file of one name; the kernel says all else. A path that is gone
+	 * is missing when the next one comes. */
+	bool is_clear = known && base->line.group == NULL && (S_ISDIR(place->meta.mode) || place->meta.links == 1) &&
+		is_untouched(base, &place->meta);
+	if (place->folder < 0 && !is_clear && !look(differ->root, place))
+		return;
+	differ->changes->looked += place->folder >= 0;
 	if (place->is_mount) {
 		set_add(&differ->hidden, place->path);
 	} else if (type_of(place->meta.mode) == 's') {
@@ -193,7 +202,8 @@ void find_changes(struct changes *changes, int root)
 	open_base(&differ->base, root);
 	memcpy(changes->base, differ->base.id, sizeof changes->base);
 	next_line(&differ->base);
-	walk(root, visit, differ);
+	differ->root = root;
+	walk_disk(root, visit, differ);
 	while (differ->base.has_line) {
 		deleted(differ);
 		next_line(&differ->base);

@@ -19,6 +19,13 @@
 #define SYS_open_tree 428
 #endif
 
+static bool alone;
+
+bool root_is_alone(void)
+{
+	return alone;
+}
+
 int open_root(void)
 {
 	int plain = open(options.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -35,6 +42,7 @@ int open_root(void)
 	}
 	/* `tree` stays open: closing it would take the view away. */
 	close(plain);
+	alone = true;
 	return root;
 }
 

@@ -107,6 +107,8 @@ bool holds_store(const char *path);
 /* ---- place.c: paths below the root, never through a link */
 
 int open_root(void);
+/* Whether open_root() gave a view of one file system, on which nothing is mounted. */
+bool root_is_alone(void);
 /* A descriptor (O_PATH) of a path below the root, -1 with errno; no component may be a link but the last. */
 int open_beneath(int root, const char *path, int flags);
 /* The folder of a path, kept open until the next call; `*name` is what to use in it. */
@@ -131,7 +133,7 @@ struct meta {
 };
 struct place {
 	const char *path;
-	int folder; /* descriptor of the folder that holds it */
+	int folder; /* descriptor of the folder that holds it; -1 when only the disk was read: see look() */
 	const char *name; /* in that folder */
 	struct meta meta;
 	bool is_mount; /* the root of another file system, which is not entered */
@@ -140,10 +142,24 @@ void meta_from(struct meta *meta, const struct stat *stat);
 char type_of(uint32_t mode);
 /* Every path below the root in the order of its bytes, "." for the root itself. */
 void walk(int root, void (*visit)(void *context, const struct place *place), void *context);
+/* The same from the disk where that is possible: places without a descriptor, with what can decide whether a path is
+ * untouched (no device numbers). */
+void walk_disk(int root, void (*visit)(void *context, const struct place *place), void *context);
+/* Asks the kernel about such a place; false when it is not there any more. Valid until the next call. */
+bool look(int root, struct place *place);
 /* A file that the walk leaves out: the one that is being written. */
 /* While on, excluded paths are visited too, but for what `image/build/pack.sh` does not pack. */
 void walk_all(bool on);
 void walk_ignores(uint64_t device, uint64_t inode);
+
+/* ---- ext4.c: inodes and folders from the disk of the root's file system */
+
+bool ext4_open(int root);
+void ext4_close(void);
+/* False when the inode is not in use, or the disk cannot be understood. */
+bool ext4_look(uint64_t inode, struct meta *meta);
+/* Calls back for each name in a folder; false when it cannot be understood, maybe after some calls. */
+bool ext4_list(uint64_t folder, void (*found)(void *context, const char *name, uint64_t inode), void *context);
 
 /* ---- facts.c: what has to be read from a path, beyond its meta */
 
@@ -219,7 +235,7 @@ struct changes {
 	struct change *list;
 	size_t count, capacity;
 	char base[DIGEST_TEXT];
-	uint64_t added, changed, deleted, touched, digested, skipped, bytes;
+	uint64_t added, changed, deleted, touched, looked, digested, skipped, bytes;
 };
 /* All changes in the order of an archive. */
 void find_changes(struct changes *changes, int root);

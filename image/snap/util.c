@@ -130,10 +130,12 @@ void progress(uint64_t done, uint64_t total)
 	struct timespec now;
 	if (interrupted)
 		die(FAILED, NULL, "interrupted");
-	if (!options.progress)
+	/* In a guest, asking for the time takes as long as looking at a file. */
+	static unsigned calls;
+	if (!options.progress || calls++ % 32 != 0)
 		return;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	if (done < total && (now.tv_sec - last.tv_sec) * 1000 + (now.tv_nsec - last.tv_nsec) / 1000000 < 100)
+	if ((now.tv_sec - last.tv_sec) * 1000 + (now.tv_nsec - last.tv_nsec) / 1000000 < 100)
 		return;
 	last = now;
 	fprintf(stderr, "progress %llu %llu\n", (unsigned long long)done, (unsigned long long)total);

@@ -21,6 +21,7 @@ struct item {
 	bool content;
 };
 struct walker {
+	int root;
 	void (*visit)(void *context, const struct place *place);
 	void *context;
 	char path[LONGEST_PATH + 2];
@@ -88,81 +89,138 @@ static int by_path(const void *a, const void *b)
 	return c - d;
 }
 
-static void read_folder(DIR *list, struct walker *walker, size_t length, struct node **nodes, size_t *count)
+/* What a folder holds, while it is being read. */
+struct listing {
+	struct walker *walker;
+	size_t length;
+	struct node *nodes;
+	size_t count, capacity;
+};
+
+static void add_name(void *context, const char *name, uint64_t inode)
 {
-	size_t capacity = 0;
-	errno = 0;
-	for (struct dirent *entry; (entry = readdir(list)) != NULL;) {
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		size_t size = strlen(entry->d_name);
-		if (length + size > LONGEST_PATH) {
-			walker->path[60] = '\0';
-			die(FAILED, "move or delete it", "a path is longer than %d characters: /%s...", LONGEST_PATH,
-				walker->path);
-		}
-		memcpy(walker->path + length, entry->d_name, size + 1);
-		if (is_left_out(walker->path))
-			continue;
-		*nodes = grow(*nodes, *count, &capacity, sizeof **nodes);
-		struct node *node = &(*nodes)[(*count)++];
-		*node = (struct node){.name = strdup(entry->d_name), .meta.inode = entry->d_ino};
-		if (node->name == NULL)
-			die(FAILED, NULL, "out of memory");
+	struct listing *listing = context;
+	struct walker *walker = listing->walker;
+	size_t size = strlen(name);
+	if (listing->length + size > LONGEST_PATH) {
+		walker->path[60] = '\0';
+		die(FAILED, "move or delete it", "a path is longer than %d characters: /%s...", LONGEST_PATH, walker->path);
 	}
-	if (errno != 0)
-		die_errno("cannot read the folder /%.*s", (int)length, walker->path);
+	memcpy(walker->path + listing->length, name, size + 1);
+	if (is_left_out(walker->path))
+		return;
+	listing->nodes = grow(listing->nodes, listing->count, &listing->capacity, sizeof *listing->nodes);
+	struct node *node = &listing->nodes[listing->count++];
+	*node = (struct node){.name = strdup(name), .meta.inode = inode};
+	if (node->name == NULL)
+		die(FAILED, NULL, "out of memory");
 }
 
-static bool is_records(const struct walker *walker, size_t length, const char *name)
+static void drop_names(struct listing *listing)
 {
-	static const char folder[] = "var/lib/";
-	return length == sizeof folder - 1 && memcmp(walker->path, folder, length) == 0 && strcmp(name, "apppot") == 0;
+	for (size_t i = 0; i < listing->count; i++)
+		free(listing->nodes[i].name);
+	free(listing->nodes);
+	listing->nodes = NULL;
+	listing->count = listing->capacity = 0;
 }
 
-static void walk_folder(struct walker *walker, int fd, size_t length, const struct meta *root)
+static void read_folder(struct listing *listing, int fd)
 {
 	int copy = dup(fd);
 	DIR *list = copy < 0 ? NULL : fdopendir(copy);
 	if (list == NULL)
-		die_errno("cannot read the folder /%.*s", (int)length, walker->path);
+		die_errno("cannot read the folder /%.*s", (int)listing->length, listing->walker->path);
 	rewinddir(list);
-	struct node *nodes = NULL;
-	size_t count = 0, items_count = 0;
-	read_folder(list, walker, length, &nodes, &count);
+	errno = 0;
+	for (struct dirent *entry; (entry = readdir(list)) != NULL;)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			add_name(listing, entry->d_name, entry->d_ino);
+	if (errno != 0)
+		die_errno("cannot read the folder /%.*s", (int)listing->length, listing->walker->path);
 	closedir(list);
-	walker->path[length] = '\0';
+}
 
-	uint64_t device = 0;
+/* The time of the folder with AppPot's own records tells of them alone: it is no part of a state, or a merge that is
+ * killed while it makes or removes its journal could not leave the state that it found. */
+static void hide_records(const char *path, struct meta *meta)
+{
+	if (strcmp(path, STORE) == 0)
+		meta->mtime = meta->mtime_ns = 0;
+}
+
+/* Asks kernel (descriptor of the folder) or disk (-1); false when there is no such thing any more. */
+static bool look_up(struct walker *walker, int fd, struct node *node, size_t length)
+{
 	struct stat stat;
-	if (fstat(fd, &stat) == 0)
-		device = stat.st_dev;
+	memcpy(walker->path + length, node->name, strlen(node->name) + 1);
+	if (fd < 0 && !ext4_look(node->meta.inode, &node->meta))
+		return false;
+	if (fd >= 0) {
+		if (fstatat(fd, node->name, &stat, AT_SYMLINK_NOFOLLOW) != 0) {
+			if (errno == ENOENT)
+				return false;
+			die_errno("cannot look at /%s", walker->path);
+		}
+		meta_from(&node->meta, &stat);
+	}
+	hide_records(walker->path, &node->meta);
+	return ignored_inode == 0 || node->meta.inode != ignored_inode || node->meta.device != ignored_device;
+}
+
+bool look(int root, struct place *place)
+{
+	struct stat stat;
+	if (strcmp(place->path, ".") == 0)
+		place->folder = root;
+	else
+		place->folder = parent_of(root, place->path, &place->name);
+	if (place->folder < 0 || fstatat(place->folder, place->name, &stat, AT_SYMLINK_NOFOLLOW) != 0) {
+		if (errno == ENOENT || errno == ENOTDIR)
+			return false;
+		die_errno("cannot look at /%s", place->path);
+	}
+	meta_from(&place->meta, &stat);
+	hide_records(place->path, &place->meta);
+	return true;
+}
+
+/* A folder by its descriptor, or from the disk when that is -1; path and length end with its slash. */
+static void walk_folder(struct walker *walker, int fd, size_t length, const struct meta *folder)
+{
+	struct listing listing = {.walker = walker, .length = length};
+	bool opened = false;
+	if (fd < 0 && !ext4_list(folder->inode, add_name, &listing)) {
+		/* The kernel knows better, for all that is below it. */
+		drop_names(&listing);
+		walker->path[length > 0 ? length - 1 : 0] = '\0';
+		fd = length > 0 ? open_beneath(walker->root, walker->path, O_RDONLY | O_DIRECTORY) : dup(walker->root);
+		if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+			return;
+		if (fd < 0)
+			die_errno("cannot read the folder /%s", walker->path);
+		if (length > 0)
+			walker->path[length - 1] = '/';
+		opened = true;
+	}
+	if (fd >= 0)
+		read_folder(&listing, fd);
+	size_t count = listing.count, items_count = 0;
+	struct node *nodes = listing.nodes;
 	/* In the order of the disk's inode table: fewer jumps when nothing is cached. */
 	if (count > 1)
 		qsort(nodes, count, sizeof *nodes, by_inode);
-	struct node top = {.name = "."};
+	struct node top = {.name = ".", .meta = *folder};
 	struct item *items = allocate((2 * count + 1) * sizeof *items);
 	for (size_t i = 0; i < count; i++) {
-		if (fstatat(fd, nodes[i].name, &stat, AT_SYMLINK_NOFOLLOW) != 0) {
-			if (errno != ENOENT)
-				die_errno("cannot look at /%s%s", walker->path, nodes[i].name);
+		if (!look_up(walker, fd, &nodes[i], length))
 			continue;
-		}
-		if (stat.st_ino == ignored_inode && stat.st_dev == ignored_device && ignored_inode != 0)
-			continue;
-		meta_from(&nodes[i].meta, &stat);
-		/* The time of the folder with AppPot's own records tells of them alone: it is no part of a state, or a merge
-		 * that is killed while it makes or removes its journal could not leave the state that it found. */
-		if (is_records(walker, length, nodes[i].name))
-			nodes[i].meta.mtime = nodes[i].meta.mtime_ns = 0;
 		items[items_count++] = (struct item){&nodes[i], false};
-		if (S_ISDIR(stat.st_mode))
+		if (S_ISDIR(nodes[i].meta.mode))
 			items[items_count++] = (struct item){&nodes[i], true};
 	}
-	if (root != NULL) {
-		top.meta = *root;
+	if (length == 0)
 		items[items_count++] = (struct item){&top, false};
-	}
 	if (items_count > 1)
 		qsort(items, items_count, sizeof *items, by_path);
 
@@ -170,7 +228,7 @@ static void walk_folder(struct walker *walker, int fd, size_t length, const stru
 		const struct node *node = items[i].node;
 		size_t size = strlen(node->name);
 		/* On an overlay the device of a file is that of its layer; only folders tell mounts. */
-		bool is_mount = S_ISDIR(node->meta.mode) && node->meta.device != device;
+		bool is_mount = S_ISDIR(node->meta.mode) && node->meta.device != folder->device;
 		memcpy(walker->path + length, node->name, size + 1);
 		if (!items[i].content) {
 			struct place place = {walker->path, fd, node->name, node->meta, is_mount};
@@ -179,22 +237,23 @@ static void walk_folder(struct walker *walker, int fd, size_t length, const stru
 		}
 		if (is_mount)
 			continue;
-		int child = openat(fd, node->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (child < 0 && errno == ENOENT)
+		int child = fd < 0 ? -1 : openat(fd, node->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (child < 0 && fd >= 0 && errno == ENOENT)
 			continue;
-		if (child < 0)
+		if (child < 0 && fd >= 0)
 			die_errno("cannot read the folder /%s", walker->path);
 		memcpy(walker->path + length + size, "/", 2);
-		walk_folder(walker, child, length + size + 1, NULL);
-		close(child);
+		walk_folder(walker, child, length + size + 1, &node->meta);
+		if (child >= 0)
+			close(child);
 	}
-	for (size_t i = 0; i < count; i++)
-		free(nodes[i].name);
-	free(nodes);
+	if (opened)
+		close(fd);
+	drop_names(&listing);
 	free(items);
 }
 
-void walk(int root, void (*visit)(void *context, const struct place *place), void *context)
+static void start_walk(int root, bool disk, void (*visit)(void *context, const struct place *place), void *context)
 {
 	struct rlimit limit;
 	/* One descriptor for each level of folders. */
@@ -203,6 +262,7 @@ void walk(int root, void (*visit)(void *context, const struct place *place), voi
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	struct walker *walker = allocate(sizeof *walker);
+	walker->root = root;
 	walker->visit = visit;
 	walker->context = context;
 	struct stat stat;
@@ -210,6 +270,19 @@ void walk(int root, void (*visit)(void *context, const struct place *place), voi
 	if (fstat(root, &stat) != 0)
 		die_errno("cannot look at %s", options.root);
 	meta_from(&meta, &stat);
-	walk_folder(walker, root, 0, &meta);
+	walk_folder(walker, disk ? -1 : root, 0, &meta);
 	free(walker);
+}
+
+void walk(int root, void (*visit)(void *context, const struct place *place), void *context)
+{
+	start_walk(root, false, visit, context);
+}
+
+void walk_disk(int root, void (*visit)(void *context, const struct place *place), void *context)
+{
+	bool disk = ext4_open(root);
+	start_walk(root, disk, visit, context);
+	if (disk)
+		ext4_close();
 }
