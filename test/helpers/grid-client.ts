@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdir, mkdtemp, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
+import { cacheFolder } from '../../src/config/paths.ts';
 import { run } from '../../src/process/run.ts';
 import { plainPerson, publicPackage, type CliResult, type Person } from './cli.ts';
 
@@ -13,6 +14,8 @@ import { guestParts, type GuestParts } from './guest.ts';
 /** Of one call. */
 export interface ClientMore {
   readonly env?: Readonly<Record<string, string>>;
+  /** Words before it, such as those of a terminal. */
+  readonly wrap?: readonly string[];
 }
 
 /** A scientist at the grid lab: a plain user with settings, a package, and a folder with a blank in its name. */
@@ -97,7 +100,7 @@ export async function gridClient(t: ExecutionContext): Promise<GridClient | unde
         await chmod(config, 0o755);
       },
       apppot: async (args, more = {}) =>
-        package_.cli(args, { cwd: folder, person, env: { ...env, ...more.env } }),
+        package_.cli(args, { cwd: folder, person, ...more, env: { ...env, ...more.env } }),
       killed: async (args, ms) => {
         const words = [...person.prefix, process.execPath, main, ...args];
         const child = spawn(words[0] ?? '', words.slice(1), {
@@ -152,4 +155,16 @@ export async function sshConfig(client: GridClient, port: number): Promise<strin
   ];
   await writeFile(file, `${lines.join('\n')}\n`, { mode: 0o644 });
   return (await stat(file)).isFile() ? file : '';
+}
+
+/** Gives the person the base systems that this user has built: then a build takes seconds, and no network. */
+export async function seedImageCache(person: Person): Promise<void> {
+  const theirs = join(person.home, '.cache', 'apppot', 'images');
+  await mkdir(theirs, { recursive: true });
+  const names = await readdir(cacheFolder('images')).catch(() => []);
+  // Without the images themselves, which would leave nothing to build. Another file system takes no links.
+  for (const name of names.filter((one) => one.endsWith('.tar')))
+    await link(cacheFolder('images', name), join(theirs, name)).catch(() => undefined);
+  const folders = [join(person.home, '.cache'), join(theirs, '..'), theirs];
+  await run('chown', [`${person.uid}:${person.gid}`, ...folders]);
 }
