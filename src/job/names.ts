@@ -8,6 +8,9 @@ export const SCRIPT = `${PARTS}/apppot-job`;
 /** How a job ended, beside its results. */
 export const OUTCOME = 'outcome.json';
 
+/** Web addresses, and those of grid storage, which only ARC sites fetch from. */
+const URL_TEXT = /^(?:https?|davs?|ftp|gsiftp|srm|root|s3):\/\/[^\s/]+\/\S*$/;
+
 const RESERVED: readonly string[] = [PARTS, '.apppot', OUTCOME, `${OUTCOME}.part`];
 
 /**
@@ -34,6 +37,11 @@ export function checkName(name: string, what: string): string {
   throw new ApppotError('usage', `${what}: the name ${JSON.stringify(name)} ${problem}.`, {
     hint: 'Names are relative to the job folder, such as data/input.csv.',
   });
+}
+
+/** True for what a site fetches, and is no file here. */
+export function isUrl(text: string): boolean {
+  return URL_TEXT.test(text);
 }
 
 /** True for a path that a sandbox or a server may name: relative, below the folder, no control characters. */

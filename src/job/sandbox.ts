@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
 import { shellQuote } from '../process/quote.ts';
-import { PARTS, SCRIPT } from './names.ts';
+import { isUrl, PARTS, SCRIPT } from './names.ts';
 import type { JobDescription, JobTask, SandboxFile, StageIn, Submission } from './types.ts';
 
 /** What a target has, and what goes along. */
@@ -92,10 +92,6 @@ function inputFile({ source, name, executable }: StageIn): SandboxFile {
   };
 }
 
-function isUrl(text: string): boolean {
-  return /^https?:\/\//.test(text);
-}
-
 /** What all tasks share: assignments and functions that apppot-job sources. */
 function jobFile(id: string, job: JobDescription, parts: SandboxParts): string {
   const { limit, grace, reserve } = timePlan(job.time, parts.batch);
@@ -178,7 +174,10 @@ function taskFile(id: string, job: JobDescription, task: JobTask, inputs: readon
   const modes = inputs
     .filter(({ executable }) => executable)
     .map(({ name }) => `make_executable ${quoteAlways(name)}\n`);
-  return `${modes.join('')}set -- ${words.map(quoteAlways).join(' ')}\n`;
+  const fetched = inputs
+    .filter(({ source }) => isUrl(source))
+    .map(({ name }) => `need_input ${quoteAlways(name)}\n`);
+  return `${fetched.join('')}${modes.join('')}set -- ${words.map(quoteAlways).join(' ')}\n`;
 }
 
 /** As shellQuote, but `~` and `=` in odd places need no thought. */

@@ -2,10 +2,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ApppotError } from '../errors.ts';
-import { checkName } from './names.ts';
+import { checkName, isUrl } from './names.ts';
 import type { StageIn } from './types.ts';
 
-const URL_PATTERN = /^https?:\/\/[^\s/]+\/\S*$/;
 /** More files than this are better sent as an archive. */
 const MAX_FILES = 10_000;
 
@@ -39,9 +38,9 @@ export function distinct(inputs: readonly StageIn[]): readonly StageIn[] {
 async function one(text: string, folder: string): Promise<readonly StageIn[]> {
   const equals = text.indexOf('=');
   const right = text.slice(equals + 1);
-  if (equals > 0 && URL_PATTERN.test(right))
+  if (equals > 0 && isUrl(right))
     return [{ source: right, name: checkName(text.slice(0, equals), '--stage-in') }];
-  if (URL_PATTERN.test(text)) {
+  if (isUrl(text)) {
     const name = decodeURIComponent(basename(new URL(text).pathname));
     return [{ source: text, name: checkName(name, '--stage-in') }];
   }

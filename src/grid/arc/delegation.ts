@@ -1,6 +1,6 @@
 /**
  * A proxy of ours in the site's hands (RFC 3820), for inputs that only we may read. The site makes the key and a
- * request; we sign it. Only for sources that ask who comes: public URLs need none.
+ * request; we sign it. Only where an input is fetched from where one has to say who one is.
  */
 // @peculiar/x509 wants it to be there first.
 import 'reflect-metadata';
@@ -17,9 +17,14 @@ const INHERIT_ALL = Buffer.from('300c300a06082b06010505071501', 'hex');
 /** Longest life of a delegated proxy. */
 const LIFE = 7 * 24 * 3600 * 1000;
 
-/** True for a job with an input whose source knows grid users: the schemes of grid storage. */
-export function needsDelegation(job: ArcJob): boolean {
-  return job.files.some((file) => 'url' in file && !/^https?:/i.test(file.url));
+/**
+ * True for a job with an input that the site fetches under a name of ours: by https, and from grid storage. A-REX 6
+ * sets up TLS with the job's own credentials, also for files that anybody may read, and fails without the key of a proxy;
+ * of those who came with a token it has none, and is itself then. Plain http and ftp need nobody's name.
+ */
+export function needsDelegation(job: ArcJob, credentials: Credentials): boolean {
+  const open = credentials.kind === 'token' ? /^(?:https?|ftp):/i : /^(?:http|ftp):/i;
+  return job.files.some((file) => 'url' in file && !open.test(file.url));
 }
 
 /**

@@ -33,7 +33,10 @@ export async function submitArc(
   tellAhead(client, settings, submission, total, options);
   const results = new Array<Result<RemoteJob>>(jobs.length);
   await progress.step(`Submitting ${jobs.length} jobs to ${client.http.host}`, async (step) => {
-    const delegation = jobs.some(needsDelegation) ? await delegate(client, signal) : undefined;
+    const credentials = client.http.credentials();
+    const delegation = jobs.some((job) => needsDelegation(job, credentials))
+      ? await delegate(client, signal)
+      : undefined;
     const extra = delegation === undefined ? {} : { delegation };
     let sent = 0;
     let ready = 0;
