@@ -37,9 +37,7 @@ export class LocalTransport implements Transport {
         okCodes: 'any',
         env: {
           ...Object.fromEntries(PASSED_ON.map((name) => [name, process.env[name]])),
-          ...(this.#path.length === 0
-            ? {}
-            : { PATH: [...this.#path, baseEnvironment()['PATH']].join(':') }),
+          ...(this.#path.length === 0 ? {} : { PATH: [...this.#path, baseEnvironment()['PATH']].join(':') }),
         },
         ...(options.stdin === undefined ? {} : { input: options.stdin }),
       });
