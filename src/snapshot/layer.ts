@@ -13,7 +13,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { Transform } from 'node:stream';
+import { PassThrough } from 'node:stream';
 import { cacheFolder } from '../config/paths.ts';
 import { ApppotError } from '../errors.ts';
 import { openOutput } from '../image/output.ts';
@@ -34,12 +34,6 @@ export interface LayerOptions {
 
 /** Memory of sqfstar's queues. */
 const MEMORY = '128M';
-
-/**
- * ACLs have names that squashfs has no number for (https://docs.kernel.org/filesystems/squashfs.html): such changes are
- * unpacked.
- */
-const UNFIT = Buffer.from('SCHILY.xattr.system.posix_acl_');
 
 /** Unfinished files of killed processes are older than this, in milliseconds. */
 const LEFT_MS = 24 * 3600 * 1000;
@@ -66,7 +60,7 @@ export async function layerFor(file: string, options: LayerOptions): Promise<str
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const digest = await knownDigest(file, folder, signal);
   const layer = join(folder, `${digest}.layer`);
-  const unfit = join(folder, `${digest}.unfit`);
+  const unfit = join(folder, `${digest}.acl`);
   const isThere = async (path: string): Promise<boolean> =>
     (await stat(path).catch(() => undefined)) !== undefined;
   if (await isThere(layer)) return layer;
@@ -137,9 +131,7 @@ async function makeLayer(
   const { base } = await verifyFile(file, signal);
   const part = join(target, '..', `.${randomBytes(6).toString('hex')}.part`);
   try {
-    const scan = new UnfitScan();
-    await pack(file, part, scan, signal);
-    if (scan.found) return false;
+    if ((await pack(file, part, signal)) > 0) return false;
     const handle = await open(part, 'r+');
     try {
       const { size } = await handle.stat();
@@ -165,8 +157,11 @@ async function makeLayer(
 /**
  * apppot-snap layer-tar | sqfstar. No time of making goes in. sqfstar passes over
  * the archive's own root folder; an overlay shows the one of its upper half anyway.
+ *
+ * @returns how many paths have access lists: names that squashfs has no number for
+ * @see https://docs.kernel.org/filesystems/squashfs.html
  */
-async function pack(file: string, part: string, scan: UnfitScan, signal: AbortSignal): Promise<void> {
+async function pack(file: string, part: string, signal: AbortSignal): Promise<number> {
   const { snap } = await snapRuntime();
   const words = [
     '-comp',
@@ -180,37 +175,23 @@ async function pack(file: string, part: string, scan: UnfitScan, signal: AbortSi
     part,
   ];
   const listener = new Listener();
+  const tar = new PassThrough();
   const { sink } = collector();
   const what = `Making a layer of ${basename(file)}`;
   const [engine, packer] = await Promise.all([
     runPiped(snap, ['--json', 'layer-tar', '-o', '-', '--', file], {
       signal,
-      stdout: scan,
+      stdout: tar,
       onLine: listener.line,
     }),
-    runPiped('sqfstar', words, { signal, stdin: scan, stdout: sink }),
+    runPiped('sqfstar', words, { signal, stdin: tar, stdout: sink }),
   ]);
   if (engine.code !== 0 && packer.code === 0) throw engineError(what, listener.answer(engine.code));
-  if (packer.code === 0) return;
+  if (packer.code === 0) return Number(listener.answer(engine.code).summary?.['acls'] ?? 0);
   const isFull = /No space left|quota/i.test(packer.stderr);
   throw new ApppotError(isFull ? 'no-space' : 'process-failed', `${what} failed: ${packer.stderr.trim()}`, {
     hint: isFull ? `Make room in ${cacheFolder('layers')}.` : undefined,
   });
-}
-
-/** Lets bytes pass, and sees whether there was something that a layer cannot hold. */
-class UnfitScan extends Transform {
-  found = false;
-  #tail = Buffer.alloc(0);
-
-  override _transform(chunk: Buffer, _encoding: string, done: (error: null, data: Buffer) => void): void {
-    if (!this.found) {
-      const seam = Buffer.concat([this.#tail, chunk.subarray(0, UNFIT.length)]);
-      this.found = seam.includes(UNFIT) || chunk.includes(UNFIT);
-      this.#tail = Buffer.from(chunk.subarray(-UNFIT.length));
-    }
-    done(null, chunk);
-  }
 }
 
 /** SHA-256 of a file. It is remembered by what changes whenever the file does: reading 500 MB takes a second. */
