@@ -49,6 +49,9 @@ export async function arcByHand(site: Site, words: readonly string[]): Promise<B
   };
 }
 
+/** As AppPot asks for a job: with --export=NONE the node makes a login environment, which takes a second. */
+const SBATCH = ['--mem=700', '--time=5', '--no-requeue', '--export=NONE', '--signal=B:TERM@5'];
+
 /** sbatch, squeue, cp: a script that starts the guest from the site's folders, with the input beside it. */
 export async function slurmByHand(site: Site, program: readonly string[]): Promise<ByHand> {
   const guest = [
@@ -67,7 +70,7 @@ export async function slurmByHand(site: Site, program: readonly string[]): Promi
     const folder = await mkdtemp(join(site.folder, 'by-hand-'));
     const tool = (...words: string[]) => start(words, { cwd: folder, env: site.env });
     await tool('cp', join(site.folder, 'input.dat'), folder);
-    const job = (await tool('sbatch', '--parsable', '--mem=700', '--time=5', script)).stdout.trim();
+    const job = (await tool('sbatch', '--parsable', ...SBATCH, script)).stdout.trim();
     while ((await tool('squeue', '--noheader', '--jobs', job)).stdout.trim() !== '') await sleep(PATIENCE);
     const results = await mkdtemp(join(site.folder, 'results-'));
     await tool('cp', join(folder, 'result.dat'), results);

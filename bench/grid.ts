@@ -77,6 +77,7 @@ async function measureMany(site: Site, rows: readonly string[], all: Measurement
   const peak = (): number => Math.max(...peaks);
   await start(['scontrol', 'update', partition, 'State=DOWN'], { env: site.env });
   for (const target of ['slurm', 'arc'] as const) {
+    if (!rows.some((name) => name === 'grid-memory' || name.endsWith(`-${target}`))) continue;
     console.error(`${MANY} jobs, ${target}`);
     await site.probes();
     const submit = ['submit', '--to', target, '--array', `1-${MANY}`, '-t', '5', '--json'];

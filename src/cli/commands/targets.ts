@@ -102,7 +102,8 @@ export const targetsCommand: DefineCommand = (context) => {
       );
       const lines = [
         ...result.staged.map(
-          ({ item, place, sent }) => `${sent ? 'sent ' : 'there'} ${place} (${humanBytes(item.size)})`,
+          ({ item, place, sent }) =>
+            `${dryRun === true ? 'would be at' : sent ? 'sent ' : 'there'} ${place} (${humanBytes(item.size)})`,
         ),
         ...result.toCopy.map(({ item, url, why }) => `copy ${item.source} to ${url} (${why})`),
         ...(result.settings.length === 0

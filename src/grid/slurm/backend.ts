@@ -1,6 +1,7 @@
 /** Slurm by its commands, on this machine or through ssh. */
 import { ApppotError } from '../../errors.ts';
 import { PARTS } from '../../job/names.ts';
+import { statusOf } from '../../job/outcome.ts';
 import type { JobStatus, RemoteJob, Result, Submission } from '../../job/types.ts';
 import { shellQuote } from '../../process/quote.ts';
 import type {
@@ -29,7 +30,7 @@ import {
   type Chunk,
   type SlurmOptions,
 } from './script.ts';
-import { decide, isActive, type SlurmWord } from './states.ts';
+import { decide, isActive, type FolderWord, type SlurmWord } from './states.ts';
 
 /** Settings of a Slurm target. */
 export interface SlurmSettings extends SlurmOptions {
@@ -41,6 +42,9 @@ export interface SlurmSettings extends SlurmOptions {
 }
 
 const SCRIPT = `${PARTS}/job.sbatch`;
+
+/** So many jobs have their folders looked at while they run; of more, only those that Slurm calls ended. */
+const FEW = 50;
 
 /** Instead of indices, for a submission that is no array. */
 const SINGLE = 'single';
@@ -172,9 +176,12 @@ export class SlurmBackend implements Backend {
   }
 
   async status(jobs: readonly RemoteJob[], { signal }: CallOptions): Promise<readonly Result<JobStatus>[]> {
-    const queue = await askQueue(this.#transport, signal);
+    const [queue, done] = await Promise.all([
+      askQueue(this.#transport, signal),
+      jobs.length > FEW ? new Map<string, FolderWord>() : this.#done(jobs, signal),
+    ]);
     const words = new Map<string, SlurmWord>('jobs' in queue ? queue.jobs.map((job) => [job.id, job]) : []);
-    const ended = jobs.filter(({ native }) => !isActive(words.get(native)?.state ?? ''));
+    const ended = jobs.filter(({ native }) => !done.has(native) && !isActive(words.get(native)?.state ?? ''));
     const looked = await askFolders(
       this.#transport,
       ended.map(({ folder = '' }) => folder),
@@ -189,12 +196,29 @@ export class SlurmBackend implements Backend {
     return jobs.map(({ native }) => {
       const folder = folders.get(native);
       const word = words.get(native);
+      const end = done.get(native);
+      if (end !== undefined) return { value: decide(isActive(word?.state ?? '') ? undefined : word, end, 0) };
       if (word === undefined && folder?.outcome === undefined && 'trouble' in queue)
         return { value: { state: 'unknown', message: queue.trouble } };
       if (folder === undefined && !isActive(word?.state ?? ''))
         return { value: { state: 'unknown', message: 'Its folder cannot be looked into.' } };
       return { value: decide(word, folder ?? { started: false, gone: false }, looked.now) };
     });
+  }
+
+  /** Jobs that left an outcome of success: that is their last act, and Slurm's word about it comes later. */
+  async #done(jobs: readonly RemoteJob[], signal: AbortSignal): Promise<ReadonlyMap<string, FolderWord>> {
+    const { words } = await askFolders(
+      this.#transport,
+      jobs.map(({ folder = '' }) => folder),
+      signal,
+    );
+    return new Map(
+      jobs.flatMap(({ native }, at) => {
+        const word = words[at];
+        return word?.outcome !== undefined && statusOf(word.outcome).state === 'done' ? [[native, word]] : [];
+      }),
+    );
   }
 
   async cancel(jobs: readonly RemoteJob[], { signal }: CallOptions): Promise<readonly Result<void>[]> {
