@@ -35,7 +35,8 @@ export async function measureGrid(
       await measureOne(site, 'arc', byHand, rounds, all);
     }
     if (rows.includes('grid-slurm'))
-      await measureOne(site, 'slurm', await slurmByHand(site, PROGRAM), rounds, all);
+      // How long Slurm itself thinks differs much: more samples.
+      await measureOne(site, 'slurm', await slurmByHand(site, PROGRAM), rounds * 3, all);
     if (rows.some((name) => /^grid-(?:many|follow|memory)/.test(name))) await measureMany(site, rows, all);
   });
 }
