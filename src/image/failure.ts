@@ -60,7 +60,7 @@ export async function explainFailure(build: FailedBuild): Promise<ApppotError | 
     return fail(
       'image-build',
       `Debian ${build.codename} has no package "${missing[1] ?? ''}".`,
-      'Search for the right name on packages.debian.org or with "apt search".',
+      'Search for the right name with "apt search".',
     );
   const version = /^E: Version '([^']+)' for '([^']+)' was not found$/m.exec(log);
   if (version !== null)
