@@ -33,7 +33,7 @@ slirp: no network in the guest without a built runtime
 zstd: images cannot be compressed with zstd
 squashfs-tools: changes files are unpacked at every launch instead of mounted'
 
-tests='acl attr bc busybox-static curl dash e2fsprogs iperf3 munge nordugrid-arc-arcctl nordugrid-arc-arcctl-service nordugrid-arc-arex nordugrid-arc-client nordugrid-arc-plugins-arcrest nordugrid-arc-plugins-needed nordugrid-arc-test-utils openssh-client openssh-server openssl procps qemu-system-x86 shellcheck skopeo slurm-wlm strace tcsh tmux umoci zstd'
+tests='acl attr bc busybox-static curl dash e2fsprogs faketime iperf3 munge nordugrid-arc-arcctl nordugrid-arc-arcctl-service nordugrid-arc-arex nordugrid-arc-client nordugrid-arc-plugins-arcrest nordugrid-arc-plugins-needed nordugrid-arc-test-utils openssh-client openssh-server openssl procps qemu-system-x86 shellcheck skopeo slurm-wlm strace tcsh tmux umoci zstd'
 
 required_only=0 tests_too=0 dry_run=0
 for option; do

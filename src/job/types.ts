@@ -88,6 +88,8 @@ export interface JobStatus {
   readonly queuedAt?: string;
   readonly startedAt?: string;
   readonly endedAt?: string;
+  /** Seconds that the target's clock is ahead of this machine's, where they do not agree. */
+  readonly ahead?: number;
   /** What an outcome measured: seconds, and KiB of the biggest process. */
   readonly usage?: {
     readonly wall: number;

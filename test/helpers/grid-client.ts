@@ -13,6 +13,7 @@ import { guestParts, type GuestParts } from './guest.ts';
 
 /** Of one call. */
 export interface ClientMore {
+  /** Variables of apppot itself, and of nothing that starts it. */
   readonly env?: Readonly<Record<string, string>>;
   /** Words before it, such as those of a terminal. */
   readonly wrap?: readonly string[];
@@ -99,8 +100,11 @@ export async function gridClient(t: ExecutionContext): Promise<GridClient | unde
         await writeFile(join(config, 'apppot', 'apppot.ini'), text);
         await chmod(config, 0o755);
       },
-      apppot: async (args, more = {}) =>
-        package_.cli(args, { cwd: folder, person, ...more, env: { ...env, ...more.env } }),
+      apppot: async (args, more = {}) => {
+        const own = Object.entries(more.env ?? {}).map(([key, value]) => `${key}=${value}`);
+        const who = own.length === 0 ? person : { ...person, prefix: [...person.prefix, 'env', ...own] };
+        return package_.cli(args, { cwd: folder, ...more, person: who, env });
+      },
       killed: async (args, ms) => {
         const words = [...person.prefix, process.execPath, main, ...args];
         const child = spawn(words[0] ?? '', words.slice(1), {

@@ -60,10 +60,10 @@ export function jobTable(chosen: readonly Chosen[], unknowns?: Unknowns, each = 
   return rows.length === 0 ? '' : table(['ID', 'NAME', 'TARGET', 'STATE', 'TIME', ''], rows);
 }
 
-function duration({ startedAt, endedAt }: JobStatus): string {
+function duration({ startedAt, endedAt, ahead = 0 }: JobStatus): string {
   if (startedAt === undefined) return '';
-  const end = endedAt === undefined ? Date.now() : Date.parse(endedAt);
-  return formatTime((end - Date.parse(startedAt)) / 1000);
+  const end = endedAt === undefined ? Date.now() + ahead * 1000 : Date.parse(endedAt);
+  return formatTime(Math.max(0, end - Date.parse(startedAt)) / 1000);
 }
 
 /** Why a job is as it is, in few words. */

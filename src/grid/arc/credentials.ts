@@ -45,7 +45,7 @@ export function loadCredentials(settings: CredentialSettings, now = new Date()):
   if (found.expires !== undefined && found.expires <= now)
     throw new ApppotError(
       'credentials',
-      `The ${found.kind} in ${found.source} ended at ${found.expires.toISOString()}.`,
+      `The ${found.kind} in ${found.source} has expired: it ended at ${found.expires.toISOString()}.`,
       {
         hint:
           found.kind === 'proxy'

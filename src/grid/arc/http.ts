@@ -203,7 +203,9 @@ export function connectionError(host: string, cause: unknown): Error {
   if (UNTRUSTED.test(code))
     return new ApppotError('credentials', `The certificate of ${host} is not to be trusted: ${message}.`, {
       cause,
-      hint: 'ca_dir of the target names the folder of certificate authorities, often /etc/grid-security/certificates.',
+      hint: /CERT_(?:NOT_YET_VALID|HAS_EXPIRED)/.test(code)
+        ? `This machine's clock says ${new Date().toISOString()}. If that is wrong, set it; jobs there are not touched.`
+        : 'ca_dir of the target names the folder of certificate authorities, often /etc/grid-security/certificates.',
     });
   if (/^ERR_SSL_.*ALERT/.test(code))
     return new ApppotError('credentials', `${host} refuses our certificate: ${message}.`, { cause });

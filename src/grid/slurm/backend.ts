@@ -45,6 +45,8 @@ const SCRIPT = `${PARTS}/job.sbatch`;
 
 /** So many jobs have their folders looked at while they run; of more, only those that Slurm calls ended. */
 const FEW = 50;
+/** Seconds that clocks may differ by without anybody seeing it. */
+const CLOCKS_AGREE = 10;
 
 /** Instead of indices, for a submission that is no array. */
 const SINGLE = 'single';
@@ -193,6 +195,8 @@ export class SlurmBackend implements Backend {
       .map(({ native }) => native);
     if (forgotten.length > 0)
       for (const [id, word] of await askAccounting(this.#transport, forgotten, signal)) words.set(id, word);
+    const ahead = 'now' in queue ? Math.round(queue.now - Date.now() / 1000) : 0;
+    const clock = Math.abs(ahead) > CLOCKS_AGREE ? { ahead } : {};
     return jobs.map(({ native }) => {
       const folder = folders.get(native);
       const word = words.get(native);
@@ -202,7 +206,7 @@ export class SlurmBackend implements Backend {
         return { value: { state: 'unknown', message: queue.trouble } };
       if (folder === undefined && !isActive(word?.state ?? ''))
         return { value: { state: 'unknown', message: 'Its folder cannot be looked into.' } };
-      return { value: decide(word, folder ?? { started: false, gone: false }, looked.now) };
+      return { value: { ...decide(word, folder ?? { started: false, gone: false }, looked.now), ...clock } };
     });
   }
 

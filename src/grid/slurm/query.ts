@@ -10,21 +10,22 @@ export interface ListedJob extends SlurmWord {
 }
 
 const SQUEUE =
-  'SLURM_TIME_FORMAT=%s exec squeue -u "$(id -u)" -h -r --states=all -o "%i|%T|%r|%N|%V|%S|%e|%k"';
+  'date +%s; SLURM_TIME_FORMAT=%s exec squeue -u "$(id -u)" -h -r --states=all -o "%i|%T|%r|%N|%V|%S|%e|%k"';
 
 /**
  * Every job of this account that Slurm still has in memory, ended ones too.
  *
- * @returns undefined and why, when Slurm does not answer
+ * @returns them, with the time of the target's clock; why, when Slurm does not answer
  * @see squeue(1)
  */
 export async function askQueue(
   transport: Transport,
   signal: AbortSignal,
-): Promise<{ readonly jobs: readonly ListedJob[] } | { readonly trouble: string }> {
+): Promise<{ readonly jobs: readonly ListedJob[]; readonly now: number } | { readonly trouble: string }> {
   const { code, stdout, stderr } = await transport.run(['sh', '-c', SQUEUE], { signal });
   if (code !== 0) return { trouble: `squeue: ${stderr.trim().split('\n').at(-1) ?? `code ${code}`}` };
-  return { jobs: stdout.split('\n').flatMap(parseLine) };
+  const [clock = '', ...lines] = stdout.split('\n');
+  return { jobs: lines.flatMap(parseLine), now: Number(clock) || Date.now() / 1000 };
 }
 
 function parseLine(line: string): ListedJob[] {
