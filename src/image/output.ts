@@ -1,8 +1,8 @@
 /** The file that long work makes: complete or not there. */
-import { randomBytes } from 'node:crypto';
 import { access, constants, link, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { ApppotError, systemCode } from '../errors.ts';
+import { partName, removeParts } from './part.ts';
 
 /** A file that is being made beside the place where it will be. */
 export interface Output {
@@ -38,7 +38,8 @@ export async function openOutput(path: string, force: boolean, what = 'image'): 
       throw new ApppotError('not-found', `There is no folder ${folder} to put the ${what} into.`);
     throw new ApppotError('permission', `The folder ${folder} cannot be written to.`, { cause: error });
   });
-  const temporary = join(folder, `.${basename(full)}.${randomBytes(6).toString('hex')}.part`);
+  await removeParts(full);
+  const temporary = partName(full);
   return {
     path: full,
     temporary,

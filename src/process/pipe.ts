@@ -39,7 +39,11 @@ export async function runPiped(
     // A group of its own: Ctrl-C on the terminal is for us, who then end it.
     detached: true,
   });
-  const stop = (): void => void child.kill('SIGTERM');
+  const stop = (): void => {
+    child.kill('SIGTERM');
+    // Nobody reads on: a program that waits for a reader would not end.
+    child.stdout?.destroy();
+  };
   options.signal.addEventListener('abort', stop, { once: true });
   let stderr = '';
   let rest = '';

@@ -1,8 +1,9 @@
 /** Writes what differs from the base into a changes file. */
 import { createWriteStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
+import { ApppotError, systemCode } from '../errors.ts';
 import { openOutput } from '../image/output.ts';
 import type { Progress, Step } from '../progress.ts';
 import { compressInto, compressionOf } from './compress.ts';
@@ -56,18 +57,52 @@ export async function writeChanges(name: string, options: ChangesOptions): Promi
     }
     try {
       const target = createWriteStream(output.temporary, { flags: 'wx', mode: 0o644 });
-      const stage = await compressInto(kind, target, signal);
-      const [answer] = await Promise.all([
-        readSource(source, ['changes', '-o', '-'], stage.input, step, signal),
-        stage.done,
-      ]);
+      const answer = await together(signal, async (own) => {
+        const stage = await compressInto(kind, target, own);
+        return {
+          main: readSource(source, ['changes', '-o', '-'], stage.input, step, own),
+          others: [stage.done],
+        };
+      });
       const handle = await open(output.temporary, 'r+');
       await handle.sync().finally(() => handle.close());
       await output.commit();
       return { ...answer.summary, file, fileBytes: (await stat(output.path)).size };
+    } catch (error) {
+      throw noRoom(error, file);
     } finally {
       await output.discard();
     }
+  });
+}
+
+/**
+ * Runs a guest and what takes its output. When one of them fails the guest is ended, since nobody reads what it writes,
+ * and the first error is told.
+ */
+export async function together<T>(
+  signal: AbortSignal,
+  start: (signal: AbortSignal) => Promise<{ main: Promise<T>; others: readonly Promise<unknown>[] }>,
+): Promise<T> {
+  const abort = new AbortController();
+  const { main, others } = await start(AbortSignal.any([signal, abort.signal]));
+  try {
+    const [result] = await Promise.all([main, ...others]);
+    return result;
+  } catch (error) {
+    abort.abort(error);
+    await main.catch(() => undefined);
+    signal.throwIfAborted();
+    throw error;
+  }
+}
+
+/** A full disk, as an error for the user; any other error as it is. */
+export function noRoom(error: unknown, file: string): unknown {
+  if (!['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '')) return error;
+  return new ApppotError('no-space', `There is no room for ${file}: the disk is full, or a quota reached.`, {
+    cause: error,
+    hint: `Make room in ${dirname(resolve(file))}, or name a file elsewhere with -o.`,
   });
 }
 

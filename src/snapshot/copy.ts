@@ -1,11 +1,13 @@
 /** Work on a copy of a disk that takes its place when all is well: the old state or the new one, never half. */
-import { randomBytes } from 'node:crypto';
-import { access, constants, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { access, constants, open, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { ApppotError, systemCode } from '../errors.ts';
+import { partName, removeParts } from '../image/part.ts';
 import { run } from '../process/run.ts';
 import { refuseInUse } from './in-use.ts';
+
+/** A disk with less room than this counts as full: its last blocks are root's, or too few for a write. */
+const FULL_BYTES = 4 << 20;
 
 /**
  * Copies a disk, lets `work` change the copy, and renames it over the original. When anything fails the copy is removed
@@ -32,8 +34,8 @@ export async function replaceByCopy<T>(
       hint: `The new state of ${basename(original)} is made beside it: copy it to a folder of your own.`,
     });
   });
-  await removeLeft(original);
-  const copy = join(folder, `${prefixOf(original)}${process.pid}-${randomBytes(4).toString('hex')}.part`);
+  await removeParts(original);
+  const copy = partName(original);
   try {
     const before = await stat(original, { bigint: true });
     await copySparse(original, copy, signal);
@@ -49,9 +51,23 @@ export async function replaceByCopy<T>(
     await rename(copy, original);
     await flush(folder);
     return result;
+  } catch (error) {
+    throw await fullDisk(error, disk, folder);
   } finally {
     await rm(copy, { force: true });
   }
+}
+
+/** A guest whose disk cannot grow any more sees errors of the disk; here one can see why. */
+async function fullDisk(error: unknown, disk: string, folder: string): Promise<unknown> {
+  const isDisk =
+    error instanceof ApppotError && /input\/output error|read-only file system/i.test(error.message);
+  const { bavail, bsize } = await statfs(folder);
+  if (!isDisk || bavail * bsize > FULL_BYTES) return error;
+  return new ApppotError('no-space', `There is no room for the new state of ${disk}: the disk is full.`, {
+    cause: error,
+    hint: `Make room in ${folder}; nothing was changed.`,
+  });
 }
 
 /**
@@ -70,29 +86,6 @@ export async function copySparse(from: string, to: string, signal: AbortSignal):
         hint: `Make room in ${dirname(to)}: the work is done on a copy, so that nothing is lost if it fails.`,
       });
     throw error;
-  }
-}
-
-function prefixOf(original: string): string {
-  return `.${basename(original)}.snap-${hostname()}-`;
-}
-
-/** Removes copies of processes of this machine that are gone. */
-async function removeLeft(original: string): Promise<void> {
-  const prefix = prefixOf(original);
-  for (const name of await readdir(dirname(original))) {
-    if (!name.startsWith(prefix) || !name.endsWith('.part')) continue;
-    const pid = Number.parseInt(name.slice(prefix.length), 10);
-    if (!Number.isNaN(pid) && !isAlive(pid)) await rm(join(dirname(original), name), { force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemCode(error) === 'EPERM';
   }
 }
 

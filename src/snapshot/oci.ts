@@ -10,7 +10,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { Transform } from 'node:stream';
 import { ApppotError, systemCode } from '../errors.ts';
 import type { Progress } from '../progress.ts';
-import { readSource } from './changes.ts';
+import { noRoom, readSource, together } from './changes.ts';
 import { compressInto } from './compress.ts';
 import type { Summary } from './engine.ts';
 import { NOTHING_BASE } from './guest.ts';
@@ -74,6 +74,8 @@ export async function writeOci(name: string, folder: string, options: OciOptions
     const result = await fill(source, part, options);
     await replaceFolder(part, target);
     return { ...result, folder };
+  } catch (error) {
+    throw noRoom(error, folder);
   } finally {
     await rm(part, { recursive: true, force: true });
   }
@@ -133,9 +135,11 @@ async function addLayer(
     const file = createWriteStream(temporary, { flags: 'wx' });
     packed.pipe(file);
     const written = new Promise<void>((done, fail) => file.once('error', fail).once('close', done));
-    const stage = await compressInto('gzip', packed, signal);
-    plain.pipe(stage.input);
-    const [answer] = await Promise.all([readSource(source, words, plain, step, signal), stage.done, written]);
+    const answer = await together(signal, async (own) => {
+      const stage = await compressInto('gzip', packed, own);
+      plain.pipe(stage.input);
+      return { main: readSource(source, words, plain, step, own), others: [stage.done, written] };
+    });
     await rename(temporary, join(part, 'blobs', 'sha256', packed.hex()));
     return {
       mediaType: `${TYPE}.layer.v1.tar+gzip`,
