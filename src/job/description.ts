@@ -101,7 +101,7 @@ export async function describeJob(
     throw new ApppotError('usage', 'There is no program to run.', {
       hint: 'Name it behind "--": apppot submit -- ./my-program input.dat',
     });
-  const image = simple.image ?? defaults.image;
+  const image = simple.image ?? defaults.image ?? (await imageHere(folder));
   if (image === undefined)
     throw new ApppotError('usage', 'There is no image.', {
       hint: 'Give --image, set run.image in apppot.ini or image in the target, or make one with "apppot build-image".',
@@ -251,6 +251,12 @@ function checkLength(task: JobTask): void {
     throw new ApppotError('usage', 'The arguments are longer than Linux can give to a program.', {
       hint: 'Put them into a file, and send it with --stage-in.',
     });
+}
+
+/** What "apppot build-image" makes and "apppot run" takes when nobody says otherwise. */
+async function imageHere(folder: string): Promise<string | undefined> {
+  const status = await stat(join(folder, 'apppot.img')).catch(() => undefined);
+  return status?.isFile() === true ? 'apppot.img' : undefined;
 }
 
 async function existing(file: string, folder: string, option: string): Promise<string> {

@@ -1,4 +1,7 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import test from 'ava';
+import { describeJob } from '../../src/job/description.ts';
 import { formatIndices, parseArray } from '../../src/job/array.ts';
 import { parseJobFile, splitWords } from '../../src/job/job-file.ts';
 import { checkName, isSafeName } from '../../src/job/names.ts';
@@ -6,6 +9,7 @@ import { isOutput } from '../../src/job/outputs.ts';
 import { timePlan } from '../../src/job/sandbox.ts';
 import { fillIn, parseSweep } from '../../src/job/sweep.ts';
 import { formatTime, parseSize, parseTime } from '../../src/job/units.ts';
+import { newFolder } from '../helpers/guest.ts';
 
 test('times are those of sbatch', (t) => {
   const times = {
@@ -135,4 +139,13 @@ test('under a batch system a job is over before its limit is', (t) => {
     t.true(limit + grace < time && limit + reserve === time && limit > time / 2, `${time}`);
   }
   t.is(timePlan(60, false).limit, 60);
+});
+
+test('a job without an image takes apppot.img of the folder, as a run does', async (t) => {
+  const folder = await newFolder(t);
+  const describe = (image?: string) => describeJob(new Map(), ['true'], { image }, { folder });
+  await t.throwsAsync(describe(), { code: 'usage', message: /no image/ });
+  await writeFile(join(folder, 'apppot.img'), '');
+  t.is((await describe()).description.image, join(folder, 'apppot.img'));
+  t.is((await describe('site:/other.img')).description.image, 'site:/other.img');
 });
