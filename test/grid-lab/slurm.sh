@@ -44,7 +44,11 @@ DefMemPerCPU=500
 # More processors than there are: tests wait more than they compute.
 SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 State=UNKNOWN
-PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
+# Jobs of the second one push those of the first one out.
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
+PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=$host MaxTime=INFINITE State=UP PriorityTier=10
 END
 	chmod 644 "$lab/slurm/slurm.conf"
 }
@@ -73,7 +77,7 @@ start_slurm() {
 	start_slurmctld
 	start_slurmd
 	for ((tries = 0; tries < 200; tries++)); do
-		[ "$(SLURM_CONF=$lab/slurm/slurm.conf sinfo -h -o %T 2>/dev/null)" = idle ] && return
+		[ "$(SLURM_CONF=$lab/slurm/slurm.conf sinfo -h -p main -o %T 2>/dev/null)" = idle ] && return
 		sleep 0.1
 	done
 	fail "the node of Slurm does not become idle: see $lab/log"

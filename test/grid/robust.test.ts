@@ -127,3 +127,57 @@ test.serial('a full disk at the site is said, and nothing is left in doubt', asy
     await run('umount', [small]);
   }
 });
+
+test.serial('every way to lose a job is told apart, in words and in JSON', async (t) => {
+  if (!requireOrSkip(t, client !== undefined, 'no scientist at the grid lab') || client === undefined) return;
+  const { apppot, lab } = client;
+  await setTarget(client, await sshConfig(client, lab.ssh.port));
+  const slurm = (...words: readonly [string, ...string[]]) =>
+    run(words[0], words.slice(1), { env: { SLURM_CONF: lab.slurm.conf }, okCodes: 'any' });
+  const node = (await slurm('sinfo', '-h', '-p', 'main', '-o', '%n')).stdout.trim();
+  /** Sends a job, waits until it runs, and lets something happen to it. */
+  const lose = async (name: string, program: string, happens?: (id: string) => Promise<unknown>) => {
+    const sent = await apppot([
+      ...['submit', '--to', 'vega', '-J', name, '-m', '128', '-t', '5', '--json', '--', 'sh', '-c', program],
+    ]);
+    t.is(sent.code, 0, `said: ${sent.stderr}`);
+    const id = (JSON.parse(sent.stdout) as ListedJob).tasks[0]?.remote ?? '';
+    if (happens !== undefined) {
+      for (let tries = 0; !(await apppot(['jobs', 'logs', name])).stdout.includes('begun'); tries += 1)
+        if (tries > 200) throw new Error(`${name} does not begin`);
+      await happens(id);
+    }
+    const waited = await apppot(['jobs', 'wait', name]);
+    t.is(waited.code, 1, `said: ${waited.stderr}`);
+    const shown = await apppot(['jobs', 'show', name, '--json']);
+    const [job] = JSON.parse(shown.stdout) as {
+      tasks: { state: string; reason?: string; message?: string }[];
+    }[];
+    const { state = '', reason = '' } = job?.tasks[0] ?? {};
+    return { told: `${state} ${reason}`, words: (await apppot(['jobs', 'list', name])).stdout };
+  };
+  const wait = 'echo begun; sleep 300';
+
+  const cancelled = await lose(`c${process.pid}`, wait, (id) => slurm('scancel', id));
+  t.is(cancelled.told, 'cancelled cancelled');
+
+  const preempted = await lose(`p${process.pid}`, wait, () =>
+    slurm('sbatch', '-p', 'urgent', '--exclusive', '-o', '/dev/null', '--wrap', 'true'),
+  );
+  t.is(preempted.told, 'failed preempted');
+  t.regex(preempted.words, /preempted by another job/);
+
+  const memory = await lose(`m${process.pid}`, 'head -c 400000000 /dev/zero | tail -n 1');
+  t.is(memory.told, 'failed out-of-memory');
+  t.regex(memory.words, /out-of-memory/);
+
+  try {
+    const failed = await lose(`n${process.pid}`, wait, () =>
+      slurm('scontrol', 'update', `nodename=${node}`, 'state=down', 'reason=test'),
+    );
+    t.is(failed.told, 'failed node-fail');
+    t.regex(failed.words, /node failed/);
+  } finally {
+    await slurm('scontrol', 'update', `nodename=${node}`, 'state=resume');
+  }
+});

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { SlurmBackend } from '../../src/grid/slurm/backend.ts';
 import { batchMemory, chunksOf, type SlurmOptions } from '../../src/grid/slurm/script.ts';
@@ -7,6 +8,7 @@ import { decide } from '../../src/grid/slurm/states.ts';
 import { LocalTransport } from '../../src/grid/transport/local.ts';
 import type { RemoteResult } from '../../src/grid/transport/transport.ts';
 import { parseOutcome } from '../../src/job/outcome.ts';
+import { silent } from '../../src/progress.ts';
 import { run } from '../../src/process/run.ts';
 import { gridLab } from '../helpers/grid.ts';
 import { guestParts, newFolder } from '../helpers/guest.ts';
@@ -175,3 +177,75 @@ test('the batch script asks for no requeue, no environment, and a signal before 
   await until(subject.backend, [job], ['done']);
   t.regex(await readFile(join(job.folder ?? '', '..', 'apppot-parts', 'job'), 'utf8'), /^limit=560$/m);
 });
+
+test('the accounting is asked about what the queue forgot, and that it fails here harms nothing', async (t) => {
+  const parts = guestParts(t);
+  const held = await open(t, { options: ['--hold'] });
+  const asked: { words: string; code: number }[] = [];
+  const forgetful = await open(
+    t,
+    {},
+    new (class extends LocalTransport {
+      override async run(...args: Parameters<LocalTransport['run']>): Promise<RemoteResult> {
+        const words = args[0].join(' ');
+        if (words.includes('squeue'))
+          return { code: 0, stdout: `${Math.floor(Date.now() / 1000)}\n`, stderr: '' };
+        const result = await super.run(...args);
+        if (words.includes('sacct')) asked.push({ words, code: result.code });
+        return result;
+      }
+    })(),
+  );
+  if (parts === undefined || held === undefined || forgetful === undefined) return;
+  const [job] = await send(t, held.backend, submission(parts, held, [shell('true')]));
+  const [done] = await send(t, forgetful.backend, submission(parts, forgetful, [shell('true')]));
+  if (job === undefined || done === undefined) return;
+  await until(held.backend, [done]);
+  await held.backend.cancel([job], { signal });
+  const [one, two] = await statuses(forgetful.backend, [job, done]);
+  t.like(one, { state: 'cancelled', reason: 'cancelled' });
+  t.like(two, { state: 'done', exitCode: 0 });
+  t.is(asked.length, 1);
+  t.true(asked[0]?.words.includes(`-j ${job.native}`));
+  // A lab without accounting: it says no, in whatever way this version does.
+  t.not(asked[0]?.code, 0);
+  t.like((await statuses(held.backend, [job]))[0], { state: 'cancelled' });
+});
+
+test('at its time limit a job ends cleanly and its results are there; one that cannot is timed out by Slurm', async (t) => {
+  const parts = guestParts(t);
+  const subject = await open(t);
+  if (parts === undefined || subject === undefined) return;
+  const { backend } = subject;
+  const script = 'trap "echo asked >>early; exit 3" TERM; echo begun >early; while :; do sleep 0.2; done';
+  const what = (text: string) => submission(parts, subject, [shell(text)], { time: 60, stageOut: ['early'] });
+  const [clean] = await send(t, backend, what(script));
+  const [frozen] = await send(t, backend, what('sleep 1000'));
+  if (clean === undefined || frozen === undefined) return;
+  await until(backend, [frozen], ['running']);
+  // Frozen, neither the guest nor its launch can end in time.
+  await freeze(join(frozen.folder ?? '', '..', 'apppot-parts', 'started.0', 'process'));
+  const [one, two] = await until(backend, [clean, frozen], ['done', 'failed', 'cancelled'], 180_000);
+  t.like(one, { state: 'failed', reason: 'time-limit' });
+  t.like(two, { state: 'failed', reason: 'time-limit', native: 'TIMEOUT' });
+  t.regex(two?.message ?? '', /time limit/);
+  const folder = await newFolder(t);
+  await backend.fetch(clean, folder, { signal, progress: silent, outputs: ['early'] });
+  t.is(await readFile(join(folder, 'early'), 'utf8'), 'begun\nasked\n');
+});
+
+/** Stops the session of the process in this file, once it is written. */
+async function freeze(file: string): Promise<void> {
+  let pid = '';
+  for (let tries = 0; pid === ''; tries += 1) {
+    if (tries > 600) throw new Error(`${file} is not written`);
+    [pid = ''] = (await readFile(file, 'utf8').catch(() => '')).split(' ');
+    await delay(100);
+  }
+  const { stdout } = await run('ps', ['-eo', 'pid=,ppid=']);
+  const children = stdout.split('\n').map((line) => line.trim().split(/\s+/));
+  const all = [pid];
+  for (const one of all)
+    all.push(...children.filter(([, parent]) => parent === one).map(([child = '']) => child));
+  for (const one of all) process.kill(Number(one), 'SIGSTOP');
+}
