@@ -7,7 +7,7 @@
 #include "snap.h"
 
 struct counts {
-	uint64_t added, changed, deleted, touched, bytes;
+	uint64_t added, changed, deleted, touched, bytes, data;
 	struct text *list;
 };
 
@@ -148,6 +148,25 @@ static void add_object(struct text *list, const struct entry *entry)
 	add(list, "}");
 }
 
+/* Bytes of content that a merge has to write: blocks of zeros become holes. */
+static uint64_t data_in(struct archive *archive)
+{
+	static uint8_t buffer[1 << 16];
+	static const uint8_t zeros[4096];
+	uint64_t data = 0;
+	for (size_t length = 1; length > 0;) {
+		size_t used = 0;
+		while (used < sizeof buffer && (length = get_content(archive, buffer + used, sizeof buffer - used)) > 0)
+			used += length;
+		for (size_t i = 0; i < used; i += sizeof zeros) {
+			size_t part = used - i < sizeof zeros ? used - i : sizeof zeros;
+			if (memcmp(buffer + i, zeros, part) != 0)
+				data += sizeof zeros;
+		}
+	}
+	return data;
+}
+
 static void read_all(struct archive *archive, struct counts *counts, const char *name)
 {
 	archive->touched = count_touched;
@@ -158,8 +177,10 @@ static void read_all(struct archive *archive, struct counts *counts, const char 
 		counts->added += entry->change == 'A' && entry->type != 'o';
 		counts->changed += entry->change == 'M';
 		counts->deleted += entry->type == 'w' || entry->type == 'o';
-		if (entry->type == 'f')
+		if (entry->type == 'f') {
 			counts->bytes += (uint64_t)entry->size;
+			counts->data += data_in(archive);
+		}
 		if (counts->list == NULL || options.stat || entry->change == 'P')
 			continue;
 		if (options.json)
@@ -181,7 +202,8 @@ static void add_counts(struct text *text, const struct archive *archive, const s
 	addf(text, "{\"base\":\"%s\",\"tool\":", archive->base);
 	add_json(text, archive->tool);
 	addf(text, ",\"added\":%" PRIu64 ",\"changed\":%" PRIu64 ",\"deleted\":%" PRIu64 ",\"touched\":%" PRIu64
-		",\"bytes\":%" PRIu64, counts->added, counts->changed, counts->deleted, counts->touched, counts->bytes);
+		",\"bytes\":%" PRIu64 ",\"data\":%" PRIu64, counts->added, counts->changed, counts->deleted, counts->touched,
+		counts->bytes, counts->data);
 }
 
 void command_inspect(void)

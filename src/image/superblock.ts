@@ -10,15 +10,20 @@ const MAGIC = 0xef53;
 /** Offsets of fields. */
 const AT = {
   blocksCount: 0x04,
+  freeBlocksCount: 0x0c,
   firstDataBlock: 0x14,
   logBlockSize: 0x18,
   blocksPerGroup: 0x20,
   magic: 0x38,
+  featureIncompatible: 0x60,
   featureReadOnlyCompatible: 0x64,
+  freeBlocksCountHigh: 0x158,
   kilobytesWritten: 0x178,
   checksum: 0x3fc,
 } as const;
 const METADATA_CSUM = 0x400;
+const RECOVER = 0x4;
+const IS_64BIT = 0x80;
 
 /**
  * Clears the count of kilobytes ever written in all copies of an image's superblock. mke2fs counts what it wrote itself,
@@ -74,4 +79,23 @@ function crc32c(bytes: Uint8Array): number {
     for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ ((crc & 1) === 0 ? 0 : 0x82f63b78);
   }
   return crc >>> 0;
+}
+
+/**
+ * Bytes that are free in an image, by its superblock.
+ *
+ * @returns undefined when its last guest did not come to write that down, or it is no ext4 image
+ */
+export async function freeBytes(image: string): Promise<number | undefined> {
+  const file = await open(image);
+  try {
+    const block = await readSuperblock(file, SIZE);
+    const features = block?.readUInt32LE(AT.featureIncompatible) ?? RECOVER;
+    if (block === undefined || (features & RECOVER) !== 0) return undefined;
+    const high = (features & IS_64BIT) === 0 ? 0 : block.readUInt32LE(AT.freeBlocksCountHigh);
+    const blocks = high * 2 ** 32 + block.readUInt32LE(AT.freeBlocksCount);
+    return blocks * (SIZE << block.readUInt32LE(AT.logBlockSize));
+  } finally {
+    await file.close();
+  }
 }

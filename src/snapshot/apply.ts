@@ -1,5 +1,8 @@
 /** Work that changes a source: a new base, changes put into it. */
-import { basename } from 'node:path';
+import { realpath, statfs } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { ApppotError } from '../errors.ts';
+import { freeBytes } from '../image/superblock.ts';
 import type { Progress, Step } from '../progress.ts';
 import { readSource } from './changes.ts';
 import { plainContent } from './compress.ts';
@@ -60,8 +63,10 @@ export async function mergeChanges(
   const { dryRun, progress, signal } = options;
   const source = await findSource(name);
   // Before anything is copied: what is damaged is known in a moment.
-  for (const file of files)
-    await progress.step(`Checking ${basename(file)}`, async () => verifyFile(file, signal));
+  for (const file of files) {
+    const { data } = await progress.step(`Checking ${basename(file)}`, async () => verifyFile(file, signal));
+    await refuseTooLarge(file, Number(data ?? 0), source);
+  }
   const words = [...(dryRun ? ['--just-print'] : []), 'merge', ...(force ? ['--force'] : []), '-'];
   const mergeAll = async (
     call: (file: string, step: Step) => Promise<Answer>,
@@ -95,6 +100,24 @@ export async function mergeChanges(
       await whole;
       return answer;
     }),
+  );
+}
+
+/** What cannot fit is refused before a copy has grown as far as disk or image go: a small file can hold a lot. */
+async function refuseTooLarge(file: string, bytes: number, { image, cow }: Source): Promise<void> {
+  const folder = dirname(await realpath(cow ?? image));
+  const { bavail, bsize } = await statfs(folder);
+  const inside = cow === undefined ? await freeBytes(image) : undefined;
+  const [room, where] =
+    inside !== undefined && inside < bavail * bsize ? [inside, image] : [bavail * bsize, folder];
+  if (bytes <= room) return;
+  const megabytes = (count: number): string => `${Math.ceil(count / 1e6)} MB`;
+  throw new ApppotError(
+    'no-space',
+    `${file} holds ${megabytes(bytes)} of content, and ${where} has room for ${megabytes(room)}.`,
+    {
+      hint: 'Make room there, or enlarge the image with "apppot resize". Is the file from somebody you trust?',
+    },
   );
 }
 

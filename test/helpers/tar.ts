@@ -65,14 +65,25 @@ function entryBytes(entry: RawEntry): Buffer {
   return Buffer.concat([header('PaxHeaders/entry', 'x', text.length, {}), padded(text), ...own]);
 }
 
+const root: RawEntry = { name: './', type: '5', mode: 0o755 };
+
+/** A changes file up to the end of its entries. */
+export function changesStart(base: string, entries: readonly RawEntry[]): Buffer {
+  const facts = { 'APPPOT.version': '1', 'APPPOT.base': base, 'APPPOT.tool': 'test' };
+  return Buffer.concat([{ ...root, records: facts }, ...entries].map(entryBytes));
+}
+
+/** The end of a changes file: number of entries, with the first, and digest of all before. */
+export function changesEnd(entries: number, sha256: string): Buffer {
+  const end = { 'APPPOT.entries': String(entries), 'APPPOT.sha256': sha256 };
+  return Buffer.concat([entryBytes({ ...root, records: end }), Buffer.alloc(1024)]);
+}
+
 /** A changes file with a base id, its entries, and a right end. */
 export function changesFile(base: string, entries: readonly RawEntry[]): Buffer {
-  const facts = { 'APPPOT.version': '1', 'APPPOT.base': base, 'APPPOT.tool': 'test' };
-  const root: RawEntry = { name: './', type: '5', mode: 0o755 };
-  const body = Buffer.concat([{ ...root, records: facts }, ...entries].map(entryBytes));
-  const end = {
-    'APPPOT.entries': String(entries.length + 1),
-    'APPPOT.sha256': createHash('sha256').update(body).digest('hex'),
-  };
-  return Buffer.concat([body, entryBytes({ ...root, records: end }), Buffer.alloc(1024)]);
+  const body = changesStart(base, entries);
+  return Buffer.concat([
+    body,
+    changesEnd(entries.length + 1, createHash('sha256').update(body).digest('hex')),
+  ]);
 }
