@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
+import { packageFile } from '../../src/config/paths.ts';
 import { ArcBackend } from '../../src/grid/arc/backend.ts';
 import { loadCredentials } from '../../src/grid/arc/credentials.ts';
 import { silent } from '../../src/progress.ts';
@@ -219,4 +220,106 @@ test('descriptions keep every character but the backslash that A-REX cannot take
   const bad = { ...submission, description: { ...PLAIN, name: 'a\nb' } };
   for (const format of ['adl', 'xrsl']) await t.throwsAsync(arc.preview(bad, format), { code: 'usage' });
   await t.throwsAsync(arc.preview(submission, 'jsdl'), { code: 'usage' });
+});
+
+test('fetching as a whole survives a server that lies, writes nothing outside, and goes on when it is honest', async (t) => {
+  const honest = [['result', 5]] as const;
+  const state: { files: readonly (readonly [string, number])[]; body: string } = {
+    files: honest,
+    body: 'good\n',
+  };
+  const arc = await liar(t, (request, response) => {
+    const { method, url = '' } = request;
+    if (method === 'PUT' || url.includes('action=kill')) {
+      request.resume().on('end', () => response.end());
+    } else if (method === 'POST') {
+      request.resume();
+      response
+        .writeHead(201)
+        .end(JSON.stringify({ job: { 'status-code': '201', id: ID, state: 'ACCEPTING' } }));
+    } else if (url.includes('/jobs?state='))
+      response.end(JSON.stringify({ job: [{ id: ID, state: 'FINISHED' }] }));
+    else if (!lists(request, response, state.files)) {
+      const wanted = url.endsWith('outcome.json') ? 'endless' : state.body;
+      if (wanted !== 'endless') {
+        response.end(wanted);
+        return;
+      }
+      const send = (): void => {
+        while (!response.destroyed) if (!response.write('x'.repeat(65_536))) break;
+      };
+      response.on('drain', send);
+      send();
+    }
+  });
+  await arc.close();
+  const home = await newFolder(t);
+  const folder = path.join(home, 'work');
+  const config = path.join(home, 'config', 'apppot');
+  await execute('mkdir', ['-p', folder, config]);
+  const { native, caDir } = job(t);
+  const values = [
+    ...['type = arc', `endpoint = ${native.replace(/\/rest.*/, '')}`, `certificate = ${caDir}`],
+    ...[`key = ${path.join(path.dirname(caDir), 'key.pem')}`, `ca_dir = ${caDir}`],
+    ...['image = site:/none', 'runtime = /none', 'poll = 1'],
+  ];
+  await writeFile(path.join(config, 'apppot.ini'), `[target ce]\n${values.join('\n')}\n`);
+  const apppot = (...words: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> =>
+    new Promise((resolve) => {
+      const env = {
+        ...{ PATH: process.env['PATH'], HOME: home },
+        ...{ XDG_CONFIG_HOME: path.join(home, 'config'), XDG_STATE_HOME: path.join(home, 'state') },
+      };
+      const main = packageFile('dist', 'src', 'cli', 'main.js');
+      const child = execFile(
+        process.execPath,
+        [main, ...words],
+        { cwd: folder, env },
+        (_, stdout, stderr) => {
+          resolve({ code: child.exitCode ?? 255, stdout, stderr });
+        },
+      );
+    });
+  const sent = await apppot(
+    'submit',
+    '--to',
+    'ce',
+    '-J',
+    'lied',
+    '-t',
+    '5',
+    '--stage-out',
+    '*',
+    '--',
+    'true',
+  );
+  t.is(sent.code, 0, `said: ${sent.stderr}`);
+  const others = async (): Promise<readonly string[]> =>
+    (await readdir(home, { recursive: true }))
+      .filter((name) => !/^(?:state|work[/]in|\.cache|\.config)/.test(name))
+      .sort();
+  const before = await others();
+  const lies = [
+    { files: [['../../evil', 5]], body: 'evil\n' },
+    { files: [['result', 5]], body: 'much more than that\n' },
+    { files: [['result', 500]], body: 'less\n' },
+    { files: [['result', 500]], body: 'endless' },
+  ] as const;
+  for (const lie of lies) {
+    Object.assign(state, lie);
+    const { code, stderr } = await apppot('jobs', 'fetch', 'lied', '--into', 'in');
+    t.is(code, 1, `said: ${stderr}`);
+    t.regex(stderr, /^apppot: \S/m);
+    t.notRegex(stderr, /bug|at .*\.js:\d/);
+    t.deepEqual(await others(), before);
+    const here = await readdir(path.join(folder, 'in')).catch(() => []);
+    t.deepEqual(
+      here.filter((name) => !name.endsWith('.apppot-part')),
+      [],
+    );
+  }
+  Object.assign(state, { files: honest, body: 'good\n' });
+  const last = await apppot('jobs', 'fetch', 'lied', '--into', 'in');
+  t.is(last.code, 0, `said: ${last.stderr}`);
+  t.is(await readFile(path.join(folder, 'in', 'result'), 'utf8'), 'good\n');
 });
