@@ -70,7 +70,7 @@ test('arcsub takes our xRSL, hostile names and all, and its job is one of ours t
   t.is(await readFile(path.join(folder, 'mark'), 'utf8'), `${submission.id}:0`);
 });
 
-test('arcstat knows a job of ours, arcget fetches its results; names reach A-REX as they are', async (t) => {
+test('arcstat knows a job of ours, arcget fetches its results; names reach A-REX as they are, but for backslashes', async (t) => {
   const lab = gridLab(t);
   if (lab === undefined) return;
   const arc = arcBackend(t, lab);
@@ -88,7 +88,7 @@ test('arcstat knows a job of ours, arcget fetches its results; names reach A-REX
   const client = new ArcClient(arcSettings(lab));
   t.teardown(() => client.http.close());
   const local = await client.diagnose(client.idOf(job.native), 'local', signal);
-  t.true(local?.includes(`jobname=${HOSTILE}-0\n`));
+  t.true(local?.includes(`jobname=${HOSTILE.replaceAll('\\', '/')}-0\n`), local);
   await arcTool(lab, home, ['arcsync', '-f', '-C', lab.arc.endpoint]);
   // What arcstat asks is renewed every few seconds only.
   let status = '';
