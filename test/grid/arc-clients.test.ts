@@ -88,7 +88,7 @@ test('arcstat knows a job of ours, arcget fetches its results; names reach A-REX
   const client = new ArcClient(arcSettings(lab));
   t.teardown(() => client.http.close());
   const local = await client.diagnose(client.idOf(job.native), 'local', signal);
-  t.true(local?.includes(`jobname=${HOSTILE.replaceAll('\\', '/')}-0\n`), local ?? 'nothing');
+  t.true(local?.includes(`jobname=${HOSTILE.replaceAll('\\', '/')}-0\n`), `it says: ${local ?? ''}`);
   await arcTool(lab, home, ['arcsync', '-f', '-C', lab.arc.endpoint]);
   // What arcstat asks is renewed every few seconds only.
   let status = '';
