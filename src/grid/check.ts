@@ -32,7 +32,11 @@ export async function checkSite(
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof ApppotError)) throw error;
-    add(lines.length === 0 ? 'connection' : 'site', false, error.message, error.hint);
+    const hint =
+      lines.length === 0
+        ? undefined
+        : 'Set folder in the target to one that you can write to, and that the nodes see.';
+    add(lines.length === 0 ? 'connection' : 'site', false, error.message, error.hint ?? hint);
   }
   return lines;
 }

@@ -99,6 +99,21 @@ test('a check tells of a host that is not known, of a folder that is refused, an
   t.is(refused.code, 1);
   t.regex(refused.stdout, /ok\s+connection/);
   t.regex(refused.stdout, /WRONG.*\/proc\/none/);
+  // Node's own mkdir never ends there.
+  const endless = await call(
+    sshd,
+    ['targets', 'check', 'here'],
+    '[target here]\ntype = slurm\nfolder = /proc/none\n',
+  );
+  t.is(endless.code, 1);
+  t.regex(endless.stdout, /WRONG\s+site\s+Cannot make the folder \/proc\/none/);
+  const closed = await call(
+    sshd,
+    ['targets', 'check', 'there'],
+    '[target there]\ntype = slurm\nssh = me@localhost:1\n',
+  );
+  t.is(closed.code, 1);
+  t.regex(closed.stdout, /WRONG\s+connection\s+Cannot reach me@localhost:1: /);
   const site = await sshd.newFolder();
   const missing = await call(
     sshd,

@@ -201,6 +201,9 @@ function parseJson(text: string, host: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new ApppotError('transport', `${host} sends an answer that is no JSON.`, { cause });
+    throw new ApppotError('transport', `${host} sends an answer that is no JSON.`, {
+      cause,
+      hint: 'Is the endpoint of the target that of a computing element? Its path is often /arex.',
+    });
   }
 }

@@ -1,5 +1,5 @@
 /** Certificates, proxies and bearer tokens: reading them, and saying before the site does that they have ended. */
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -148,6 +148,15 @@ function x509(certText: string, keyText: string, source: string): Omit<Credentia
     });
   try {
     const parsed = chain.map((pem) => new X509Certificate(pem));
+    const own = createPrivateKey(key);
+    if (parsed.findIndex((one) => one.checkPrivateKey(own)) !== 0)
+      throw new ApppotError(
+        'credentials',
+        `The private key does not belong to the certificate in ${source}.`,
+        {
+          hint: 'certificate and key of the target have to be two files of one pair.',
+        },
+      );
     const ends = parsed.map(({ validTo }) => Date.parse(validTo));
     return {
       source,
@@ -158,6 +167,7 @@ function x509(certText: string, keyText: string, source: string): Omit<Credentia
       expires: new Date(Math.min(...ends)),
     };
   } catch (cause) {
+    if (cause instanceof ApppotError) throw cause;
     throw new ApppotError('credentials', `${source} holds no certificate that can be read.`, { cause });
   }
 }

@@ -195,6 +195,20 @@ function refusal(host: string, status: number, words: string, credentials: Crede
 const UNTRUSTED =
   /^(?:CERT_|CRL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/;
 
+/** What to do about some of them. */
+const UNTRUSTED_HINTS: Readonly<Record<string, string>> = {
+  ERR_TLS_CERT_ALTNAME_INVALID:
+    'endpoint of the target has to have the name that the site has in its certificate.',
+};
+const NO_AUTHORITY =
+  'ca_dir of the target names the folder of certificate authorities, often /etc/grid-security/certificates.';
+
+const UNREACHABLE: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'there is no host of this name',
+  ECONNREFUSED: 'nothing listens there',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'what listens there does not speak https',
+};
+
 /** A connection that failed, in words. */
 export function connectionError(host: string, cause: unknown): Error {
   if (cause instanceof ApppotError) return cause;
@@ -205,11 +219,12 @@ export function connectionError(host: string, cause: unknown): Error {
       cause,
       hint: /CERT_(?:NOT_YET_VALID|HAS_EXPIRED)/.test(code)
         ? `This machine's clock says ${new Date().toISOString()}. If that is wrong, set it; jobs there are not touched.`
-        : 'ca_dir of the target names the folder of certificate authorities, often /etc/grid-security/certificates.',
+        : (UNTRUSTED_HINTS[code] ?? NO_AUTHORITY),
     });
   if (/^ERR_SSL_.*ALERT/.test(code))
     return new ApppotError('credentials', `${host} refuses our certificate: ${message}.`, { cause });
-  return new ApppotError('transport', `Cannot reach ${host}: ${message}.`, {
+  const words = UNREACHABLE[code] ?? message;
+  return new ApppotError('transport', `Cannot reach ${host}: ${words}.`, {
     cause,
     transient: true,
     hint:

@@ -60,7 +60,7 @@ export class LocalTransport implements Transport {
   }
 
   async makeFolder(path: string): Promise<void> {
-    await fs.mkdir(path, { recursive: true, mode: 0o700 }).catch(explain(`Cannot make the folder ${path}`));
+    await makeFolders(path).catch(explain(`Cannot make the folder ${path}`));
   }
 
   async put(source: string | Uint8Array, path: string, options: PutOptions): Promise<void> {
@@ -157,6 +157,26 @@ function remoteFile(
   const folder = state.isDirectory() ? 'folder' : 'other';
   const type = state.isFile() ? 'file' : state.isSymbolicLink() ? 'link' : folder;
   return { path, size: state.size, type, mtime: Math.floor(state.mtimeMs / 1000) };
+}
+
+/** Not mkdir's own way (recursive): it never ends below /proc, where a folder is there and takes none. */
+async function makeFolders(path: string): Promise<void> {
+  try {
+    await fs.mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT' && dirname(path) !== path) {
+      await makeFolders(dirname(path));
+      await fs.mkdir(path, { mode: 0o700 }).catch(ignoreFolder(path));
+    } else await ignoreFolder(path)(error);
+  }
+}
+
+/** Made by somebody else meanwhile, or long ago. */
+function ignoreFolder(path: string): (error: unknown) => Promise<void> {
+  return async (error) => {
+    if (systemCode(error) !== 'EEXIST' || !(await fs.stat(path)).isDirectory()) throw error;
+  };
 }
 
 function ignoreMissing(error: unknown): undefined {

@@ -137,10 +137,17 @@ function userEnvironment(): Record<string, string | undefined> {
 function explain(name: string, stderr: string): ApppotError {
   const words = stderr.trim().split('\n').slice(-12).join('\n');
   if (/Host key verification failed|IDENTIFICATION HAS CHANGED|No \S+ host key is known/i.test(words)) {
-    const changed = /HAS CHANGED|REVOKED/i.test(words);
+    const revoked = /REVOKED/i.test(words);
+    const changed = revoked || /HAS CHANGED/i.test(words);
+    const shown = /SHA256:[\w+/=]+/.exec(words)?.[0];
+    const known = /^Offending \S+ key in (.*)$/m.exec(words)?.[1];
     return new ApppotError(
       'credentials',
-      `The host ${name} is not the one that is known here, or not known:\n${words}`,
+      revoked
+        ? `The key that ${name} shows is revoked in known_hosts.`
+        : changed
+          ? `The key of ${name} changed: it shows ${shown ?? 'another one'}, and ${known ?? 'known_hosts'} has another.`
+          : `The host ${name} is not known here: ${words.replace(/\s+/g, ' ')}`,
       {
         hint: changed
           ? 'Somebody else may answer in its place. Ask the site before you go on.'

@@ -34,6 +34,7 @@ export class ShellTransport implements Transport {
   readonly name: string;
   readonly #shell: Shell;
   #home: string | undefined;
+  #answered = false;
 
   constructor(shell: Shell) {
     this.#shell = shell;
@@ -180,9 +181,12 @@ chmod ${(options.mode ?? 0o600).toString(8)} "$p" && mv -f "$p" ${quotePath(path
 
   /** Does what may be done twice again, when the connection was lost. */
   async #insist<Value>(signal: AbortSignal, work: () => Promise<Value>): Promise<Value> {
-    for (const pause of PAUSES) {
+    // A host that never answered has a wrong name or port rather than a bad moment.
+    for (const pause of this.#answered ? PAUSES : PAUSES.slice(0, 1)) {
       try {
-        return await work();
+        const value = await work();
+        this.#answered = true;
+        return value;
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof ApppotError && error.code === 'transport' && error.transient)) throw error;

@@ -123,6 +123,8 @@ class Ssh2Shell implements Shell {
     return { code: end.code, stdout: collected.bytes(), stderr: end.stderr };
   }
 
+  #connectedOnce = false;
+
   async #connected(signal: AbortSignal): Promise<Connection> {
     this.#connection ??= this.#connect(this.#closing.signal);
     const connection = this.#connection;
@@ -139,13 +141,14 @@ class Ssh2Shell implements Shell {
     for (let attempt = 0; ; attempt += 1) {
       try {
         const connection = await connect(this.#request, { ...this.#options, signal });
+        this.#connectedOnce = true;
         connection.client.once('close', () => {
           this.#connection = undefined;
           connection.end();
         });
         return connection;
       } catch (error) {
-        const pause = PAUSES[attempt];
+        const pause = (this.#connectedOnce ? PAUSES : PAUSES.slice(0, 2))[attempt];
         if (pause === undefined || !(error instanceof ApppotError && error.transient)) throw error;
         await sleep(pause * (0.75 + Math.random() / 2), undefined, { signal });
       }
