@@ -37,6 +37,12 @@ export class Display {
     else if (text !== '') process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
   }
 
+  /** As result(), in place of what a terminal shows; elsewhere one after another. */
+  refresh(data: unknown, text: string): void {
+    if (!this.#options.json && process.stdout.isTTY) process.stdout.write('\u001B[H\u001B[2J');
+    this.result(data, text);
+  }
+
   /** Standard output, for a result that is too long to be held: lines of text, or one JSON document with --json. */
   stream(): Writable {
     const output = new PassThrough();

@@ -228,3 +228,26 @@ test.serial('the same on this machine', async (t) => {
   t.timeout(5 * MINUTES);
   await sweeps(t, client, 'local', 3, ['--image', IMAGE]);
 });
+
+test.serial('one command sends, waits and brings the results here', async (t) => {
+  if (client === undefined || made.base === undefined) return;
+  t.timeout(5 * MINUTES);
+  const options = [
+    '--image',
+    IMAGE,
+    '-m',
+    '256',
+    '-J',
+    'at once',
+    '--stage-out',
+    'answer.txt',
+    '--fetch',
+    '--json',
+  ];
+  const script = 'echo 42 >answer.txt; echo done';
+  const job = JSON.parse(await does(t, 'submit', ...options, '--', 'sh', '-c', script)) as ListedJob;
+  t.is(job.tasks[0]?.state, 'done');
+  const results = join(client.folder, `at_once-${job.shortId}`);
+  t.deepEqual((await readdir(results)).sort(), ['answer.txt', 'outcome.json', 'stderr.txt', 'stdout.txt']);
+  t.is(await readFile(join(results, 'answer.txt'), 'utf8'), '42\n');
+});

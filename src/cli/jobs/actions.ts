@@ -31,10 +31,9 @@ export async function listJobs(
       const { chosen, unknowns } = await chooseFresh(work, words, choice, false);
       const text = jobTable(chosen, unknowns, choice.tasks === true);
       const open = chosen.filter(({ job }) => isOpen(job));
-      display.result(
-        chosen.map(({ job, positions }) => jobJson(job, positions, unknowns)),
-        choice.watch === true ? `\u001B[H\u001B[2J${text}` : text,
-      );
+      const data = chosen.map(({ job, positions }) => jobJson(job, positions, unknowns));
+      if (choice.watch === true) display.refresh(data, text);
+      else display.result(data, text);
       if (open.length > 0 && choice.watch !== true)
         work.options.progress.note(
           `nobody knows whether ${open.map(({ job }) => job.shortId).join(', ')} reached the target: apppot jobs reconcile`,

@@ -1,7 +1,7 @@
 /** Jobs as tables and as JSON. */
 import type { JournalJob } from '../../job/journal.ts';
 import { jobState, type TaskState } from '../../job/record.ts';
-import { taskName, tasksOf, type Chosen } from '../../job/select.ts';
+import { taskName, taskNames, tasksOf, type Chosen } from '../../job/select.ts';
 import type { JobStatus } from '../../job/types.ts';
 import { formatTime } from '../../job/units.ts';
 import type { Unknowns } from '../../grid/work/refresh.ts';
@@ -51,13 +51,25 @@ export function jobTable(chosen: readonly Chosen[], unknowns?: Unknowns, each = 
     const groups = new Map<string, TaskState[]>();
     for (const task of tasks) groups.set(task.status.state, [...(groups.get(task.status.state) ?? []), task]);
     return [...groups].map(([state, group]) => [
-      ...head(`${job.shortId}_[${group.length}]`),
+      ...head(
+        shortened(
+          taskNames(
+            job,
+            group.map(({ position }) => position),
+          ),
+        ),
+      ),
       state,
       '',
       group.length === 1 || state === 'failed' ? why(group[0]?.status ?? { state: 'new' }) : '',
     ]);
   });
   return rows.length === 0 ? '' : table(['ID', 'NAME', 'TARGET', 'STATE', 'TIME', ''], rows);
+}
+
+/** Indices of a large array with gaps would fill the line. */
+function shortened(names: string): string {
+  return names.length <= 40 ? names : `${names.slice(0, 38)}…]`;
 }
 
 function duration({ startedAt, endedAt, ahead = 0 }: JobStatus): string {
