@@ -92,6 +92,10 @@ if (built) {
     (await step('builds the image of the tests', [
       ...['node', cli, 'build-image', '--packages', 'quickstart', '--include', 'python3-minimal,iperf3'],
       ...['--size', '2G', '--force', '-o', image],
+    ])) &&
+    (await step('builds the small image that travels', [
+      ...['node', cli, 'build-image', '--packages', 'minimal', '--size', '400M', '--force'],
+      ...['-o', join(cache, 'small.img')],
     ]));
   const onLine = (line) => (env.APPPOT_TEST_RUNTIME = line);
   if (ready && (await execute(['node', cli, 'runtime', 'path'], { onLine }))) {
