@@ -1,4 +1,5 @@
 import { Command, CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { packageFile } from '../config/paths.ts';
 import { ApppotError } from '../errors.ts';
@@ -39,6 +40,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
   if (argv[0] === 'complete') addCompletion(program);
   try {
+    checkBytes(argv);
     await program.parseAsync([...argv], { from: 'user' });
     return context.exitCode;
   } catch (error) {
@@ -48,6 +50,19 @@ export async function main(argv: readonly string[]): Promise<number> {
   } finally {
     context.releaseSignals();
   }
+}
+
+/**
+ * Node.js puts U+FFFD in the place of bytes that are no UTF-8: a job would silently get other arguments, and other
+ * files.
+ */
+function checkBytes(argv: readonly string[]): void {
+  const word = argv.find((text) => text.includes('\uFFFD'));
+  if (word === undefined || isUtf8(readFileSync('/proc/self/cmdline'))) return;
+  throw new ApppotError('usage', `The argument ${JSON.stringify(word)} is not UTF-8.`, {
+    hint: 'Give it another name, or put it into a file or a script; apppot-start alone takes any bytes.',
+    exitCode: usageCode(argv),
+  });
 }
 
 /** What all commands share: the general options, errors that are thrown, and where they are printed. */
@@ -68,7 +83,10 @@ function setUp(command: CommandUnknownOpts): void {
 
 /** Usage errors end with 2; with 125 where 2 could be the job's own code. Help and version are no errors. */
 function commanderExit(error: CommanderError, argv: readonly string[]): number {
-  if (error.exitCode === 0) return 0;
+  return error.exitCode === 0 ? 0 : usageCode(argv);
+}
+
+function usageCode(argv: readonly string[]): number {
   const command = argv.find((word) => !word.startsWith('-'));
   return command === 'run' || command === 'shell' || command === 'exec' ? 125 : 2;
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { ApppotError } from '../errors.ts';
 import { readIniFile } from './ini-file.ts';
+import { didYouMean } from './nearest.ts';
 import { configFolder } from './paths.ts';
 import { SETTINGS, type Setting, type SettingKey } from './settings.ts';
 
@@ -60,7 +61,8 @@ function readFile(file: string, found: Map<string, Sourced<string>>, problems: s
     if (section.startsWith('target ') || (key === '' && section !== '')) continue;
     const name = `${section}.${key}`;
     if (section === '') problems.push(`${place}: "${key}" stands outside of a section.`);
-    else if (!known.has(name)) problems.push(`${place}: there is no setting ${name}.`);
+    else if (!known.has(name))
+      problems.push(`${place}: there is no setting ${name}. ${didYouMean(name, [...known])}`.trimEnd());
     else if (value === undefined) problems.push(`${place}: ${name} has no value.`);
     else found.set(name, { value, origin: place });
   }

@@ -5,6 +5,7 @@ import * as v from 'valibot';
 import { ApppotError } from '../errors.ts';
 import { readIniFile } from './ini-file.ts';
 import { settingsFiles } from './load.ts';
+import { didYouMean } from './nearest.ts';
 import { TARGET_KEYS, type TargetKey } from './target-keys.ts';
 
 type Value<Key extends TargetKey> = v.InferOutput<(typeof TARGET_KEYS)[Key]['schema']>;
@@ -69,7 +70,7 @@ export function loadTarget(name: string, environment: NodeJS.ProcessEnv = proces
   const target = targets.get(name);
   if (target !== undefined) return target;
   throw new ApppotError('config', `There is no target "${name}".`, {
-    hint: `Targets: ${[...targets.keys()].join(', ')}. Another one is a section [target ${name}] in ~/.config/apppot/apppot.ini.`,
+    hint: `${didYouMean(name, [...targets.keys()])}Targets: ${[...targets.keys()].join(', ')}. Another one is a section [target ${name}] in ~/.config/apppot/apppot.ini.`,
   });
 }
 
@@ -131,7 +132,12 @@ function check(raw: Raw, problems: string[]): Target | undefined {
     if (key === 'type') continue;
     const declared = Object.entries(TARGET_KEYS).find(([, known]) => known.ini === key);
     if (declared === undefined || !(declared[1].types as readonly string[]).includes(type)) {
-      problems.push(`${origin}: a target of type ${type} has no "${key}".`);
+      const known = Object.values(TARGET_KEYS)
+        .filter(({ types }) => (types as readonly string[]).includes(type))
+        .map(({ ini }) => ini);
+      problems.push(
+        `${origin}: a target of type ${type} has no "${key}". ${didYouMean(key, known)}`.trimEnd(),
+      );
       continue;
     }
     const [name, { schema, isLocalPath }] = declared;

@@ -1,14 +1,14 @@
 /** From options, job file and settings to what a job is to do. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, isAbsolute, join } from 'node:path';
 import * as v from 'valibot';
-import { ApppotError, systemCode } from '../errors.ts';
-import { parseArray } from './array.ts';
+import { ApppotError } from '../errors.ts';
 import { parseJobFile, splitWords, type Values } from './job-file.ts';
 import { checkName } from './names.ts';
 import { JOB_OPTIONS } from './options.ts';
 import { distinct, filesAmong, parseStageIn } from './stage.ts';
-import { fillIn, parseSweep, type Row } from './sweep.ts';
+import { readText } from './read-text.ts';
+import { makeTasks } from './tasks.ts';
 import type { JobDescription, JobTask, StageIn } from './types.ts';
 import { parseSize, parseTime } from './units.ts';
 
@@ -31,10 +31,6 @@ export interface Defaults {
   readonly partition?: string | undefined;
   readonly account?: string | undefined;
 }
-
-/** Linux takes one argument of up to 128 KiB, and 2 MiB in all (execve(2)). */
-const MAX_WORD = 128 * 1024 - 1;
-const MAX_WORDS = 1024 * 1024;
 
 const line = v.pipe(
   v.string(),
@@ -107,22 +103,22 @@ export async function describeJob(
       hint: 'Give --image, set run.image in apppot.ini or image in the target, or make one with "apppot build-image".',
     });
   const env = parseEnv(values.get('env') ?? [], environment);
-  const rows = await taskRows(last('array'), last('sweep'), folder);
-  const tasks = rows.rows.map(({ index, row }): JobTask => ({
-    ...(index === undefined ? {} : { index }),
-    program: [fillIn(first, row), ...rest.map((word) => fillIn(word, row))],
-    env: Object.fromEntries(Object.entries(env).map(([name, value]) => [name, fillIn(value, row)])),
-  }));
-  tasks.forEach(checkLength);
+  const { tasks, parallel } = await makeTasks([first, ...rest], env, {
+    array: last('array'),
+    sweep: last('sweep'),
+    folder,
+  });
   const stdin = last('stdin');
-  const stageIn = [
-    ...(await parseStageIn(values.get('stage-in') ?? [], folder)),
-    ...(stdin === undefined ? [] : await parseStageIn([stdin], folder)),
-  ];
+  const inputs = stdin === undefined ? [] : await parseStageIn([stdin], folder);
+  if (inputs.length > 1) throw new ApppotError('usage', `--stdin takes a file, and ${stdin} is a folder.`);
+  const stageIn = [...(await parseStageIn(values.get('stage-in') ?? [], folder)), ...inputs];
   const perTask = autoStage
     ? await Promise.all(tasks.map((task) => filesAmong(task.program, folder)))
     : tasks.map(() => []);
   const { shared, single } = splitInputs(stageIn, perTask);
+  const stdout = checkName(last('stdout') ?? 'stdout.txt', '--stdout');
+  const stderr = checkName(last('stderr') ?? 'stderr.txt', '--stderr');
+  for (const { name } of [...shared, ...single.flat()]) checkOverwritten(name, stdout, stderr);
   const time = last('time');
   const scratch = last('scratch');
   const partition = simple.partition ?? defaults.partition;
@@ -143,9 +139,9 @@ export async function describeJob(
       ),
       stageIn: shared,
       stageOut: (values.get('stage-out') ?? ['*']).map((pattern) => checkName(pattern, '--stage-out')),
-      ...(stdin === undefined ? {} : { stdin: (await parseStageIn([stdin], folder))[0]?.name ?? stdin }),
-      stdout: checkName(last('stdout') ?? 'stdout.txt', '--stdout'),
-      stderr: checkName(last('stderr') ?? 'stderr.txt', '--stderr'),
+      ...(stdin === undefined ? {} : { stdin: inputs[0]?.name ?? stdin }),
+      stdout,
+      stderr,
       cpus: simple.cpus ?? defaults.cpus ?? 1,
       memory: parseSize(last('mem') ?? defaults.mem ?? '1G', '--mem'),
       ...(time === undefined ? {} : { time: parseTime(time) }),
@@ -156,7 +152,7 @@ export async function describeJob(
     },
     tasks,
     taskInputs: single,
-    ...(rows.parallel === undefined ? {} : { parallel: rows.parallel }),
+    ...(parallel === undefined ? {} : { parallel }),
     ...(simple.to === undefined ? {} : { to: simple.to }),
     after: (values.get('dependency') ?? []).flatMap(parseDependency),
   };
@@ -183,34 +179,21 @@ function parseEnv(texts: readonly string[], environment: NodeJS.ProcessEnv): Rec
     const [, name = '', value] = /^([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?$/s.exec(text) ?? [];
     if (name === '') throw new ApppotError('usage', `--env takes NAME or NAME=VALUE, not "${text}".`);
     const found = value ?? environment[name];
+    // What Node.js makes of bytes that are no UTF-8: the job would get other ones.
+    if (value === undefined && found?.includes('\uFFFD') === true)
+      throw new ApppotError('usage', `--env ${name}: its value is not UTF-8.`);
     if (found !== undefined) env[name] = found;
   }
   return env;
 }
 
-async function taskRows(
-  array: string | undefined,
-  sweep: string | undefined,
-  folder: string,
-): Promise<{ rows: readonly { index?: number; row: Row }[]; parallel?: number }> {
-  if (sweep !== undefined) {
-    // --array beside a sweep chooses rows.
-    const file = isAbsolute(sweep) ? sweep : join(folder, sweep);
-    const all = parseSweep(await readText(file, 'sweep'), sweep).map((row, at) => ({ index: at + 1, row }));
-    if (array === undefined) return { rows: all };
-    const { indices, parallel } = parseArray(array);
-    const wanted = new Set(indices);
-    const chosen = all.filter(({ index }) => wanted.has(index));
-    if (chosen.length < indices.length)
-      throw new ApppotError('usage', `${sweep} has ${all.length} rows, and --array asks for others.`);
-    return { rows: chosen, ...(parallel === undefined ? {} : { parallel }) };
-  }
-  if (array === undefined) return { rows: [{ row: {} }] };
-  const { indices, parallel } = parseArray(array);
-  return {
-    rows: indices.map((index) => ({ index, row: {} })),
-    ...(parallel === undefined ? {} : { parallel }),
-  };
+/** The outputs are opened before the program starts: an input of the same name would be empty. */
+function checkOverwritten(name: string, stdout: string, stderr: string): void {
+  const option = name === stdout ? '--stdout' : name === stderr ? '--stderr' : undefined;
+  if (option !== undefined)
+    throw new ApppotError('usage', `The input ${name} has the name of an output of the job.`, {
+      hint: `Give the output another name (${option} NAME), or the input (--stage-in FILE=NAME).`,
+    });
 }
 
 /** What every task names goes with all of them; the rest with its own task. */
@@ -242,17 +225,6 @@ function parseDependency(text: string): { when: 'ok' | 'any'; job: string }[] {
   });
 }
 
-function checkLength(task: JobTask): void {
-  const words = [...task.program, ...Object.entries(task.env).map(([name, value]) => `${name}=${value}`)];
-  const sizes = words.map((word) => Buffer.byteLength(word));
-  if (words.some((word) => word.includes('\0')))
-    throw new ApppotError('usage', 'An argument holds a NUL, which no program can be given.');
-  if (Math.max(...sizes) > MAX_WORD || sizes.reduce((sum, size) => sum + size, 0) > MAX_WORDS)
-    throw new ApppotError('usage', 'The arguments are longer than Linux can give to a program.', {
-      hint: 'Put them into a file, and send it with --stage-in.',
-    });
-}
-
 /** What "apppot build-image" makes and "apppot run" takes when nobody says otherwise. */
 async function imageHere(folder: string): Promise<string | undefined> {
   const status = await stat(join(folder, 'apppot.img')).catch(() => undefined);
@@ -267,15 +239,4 @@ async function existing(file: string, folder: string, option: string): Promise<s
       hint: option === '--image' ? 'site:PATH names an image that the site has.' : undefined,
     });
   return path;
-}
-
-async function readText(file: string, what: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    const missing = systemCode(cause) === 'ENOENT';
-    throw new ApppotError(missing ? 'not-found' : 'permission', `Cannot read the ${what} ${file}.`, {
-      cause,
-    });
-  }
 }

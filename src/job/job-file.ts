@@ -2,6 +2,7 @@
  * Job files: INI with the names of the options. A value is everything behind the first `=`, as it stands: quotes,
  * `#` and `;` in it are the program's own (the `ini` package would take them away, hence this reader).
  */
+import { didYouMean } from '../config/nearest.ts';
 import { ApppotError } from '../errors.ts';
 
 /** Values by option name; options that may be repeated have several. */
@@ -25,22 +26,28 @@ export function parseJobFile(text: string, file: string, known: readonly string[
       const head = /^\[\s*([^\]]*?)\s*\]$/.exec(line);
       if (head !== null) {
         section = head[1] ?? '';
-        if (section !== 'job') throw unknown(file, at, `section "${section}"`, ['[job]']);
+        if (section !== 'job') throw unknown(file, at, 'section', section, ['job']);
         return;
       }
       const equals = line.indexOf('=');
       if (equals <= 0)
         throw new ApppotError('config-syntax', `${file}:${at + 1}: "${line}" is no line "name = value".`);
       const name = line.slice(0, equals).trim();
-      if (!known.includes(name)) throw unknown(file, at, `option "${name}"`, known);
+      if (!known.includes(name)) throw unknown(file, at, 'option', name, known);
       values.set(name, [...(values.get(name) ?? []), line.slice(equals + 1).trim()]);
     });
   return values;
 }
 
-function unknown(file: string, at: number, what: string, known: readonly string[]): ApppotError {
-  return new ApppotError('usage', `${file}:${at + 1}: there is no ${what}.`, {
-    hint: `Known: ${known.join(', ')}.`,
+function unknown(
+  file: string,
+  at: number,
+  what: string,
+  name: string,
+  known: readonly string[],
+): ApppotError {
+  return new ApppotError('usage', `${file}:${at + 1}: there is no ${what} "${name}".`, {
+    hint: `${didYouMean(name, known)}Known: ${known.join(', ')}.`,
   });
 }
 

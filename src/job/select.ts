@@ -1,4 +1,5 @@
 /** Which jobs, and which of their tasks, a person means. */
+import { didYouMean } from '../config/nearest.ts';
 import { ApppotError } from '../errors.ts';
 import { formatIndices } from './array.ts';
 import type { JournalJob } from './journal.ts';
@@ -92,7 +93,7 @@ function checkState(text: string): JobState {
   const state = JOB_STATES.find((one) => one === text);
   if (state !== undefined) return state;
   throw new ApppotError('usage', `There is no state "${text}".`, {
-    hint: `States: ${JOB_STATES.join(', ')}.`,
+    hint: `${didYouMean(text, JOB_STATES)}States: ${JOB_STATES.join(', ')}.`,
   });
 }
 

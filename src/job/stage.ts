@@ -1,7 +1,7 @@
 /** Inputs of a job: which file here becomes which one in the job folder. */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ApppotError } from '../errors.ts';
+import { ApppotError, systemCode } from '../errors.ts';
 import { checkName, isUrl } from './names.ts';
 import type { StageIn } from './types.ts';
 
@@ -20,7 +20,11 @@ export async function parseStageIn(texts: readonly string[], folder: string): Pr
   return distinct(all);
 }
 
-/** Each name once; the same source twice is one. */
+/**
+ * Each name once, and no file where another needs a folder; the same source twice is one.
+ *
+ * @throws ApppotError `usage`
+ */
 export function distinct(inputs: readonly StageIn[]): readonly StageIn[] {
   const found = new Map<string, StageIn>();
   for (const input of inputs) {
@@ -32,6 +36,15 @@ export function distinct(inputs: readonly StageIn[]): readonly StageIn[] {
       );
     found.set(input.name, input);
   }
+  for (const { name, source } of found.values())
+    for (let at = name.indexOf('/'); at > 0; at = name.indexOf('/', at + 1)) {
+      const file = found.get(name.slice(0, at));
+      if (file !== undefined)
+        throw new ApppotError(
+          'usage',
+          `The input ${file.name} is a file (${file.source}), and ${name} (${source}) needs a folder of that name.`,
+        );
+    }
   return [...found.values()];
 }
 
@@ -64,8 +77,11 @@ function defaultName(path: string): string {
 
 async function expand(path: string, name: string): Promise<readonly StageIn[]> {
   const found: StageIn[] = [];
-  const visit = async (source: string, target: string): Promise<void> => {
-    const status = await stat(source);
+  /** @param above real folders that led here: a link back to one of them has no end */
+  const visit = async (source: string, target: string, above: readonly string[]): Promise<void> => {
+    const status = await stat(source).catch((cause: unknown) => {
+      throw unreadable(source, cause);
+    });
     if (status.isFile()) {
       found.push({ source, name: target, ...((status.mode & 0o111) === 0 ? {} : { executable: true }) });
       if (found.length > MAX_FILES)
@@ -73,12 +89,36 @@ async function expand(path: string, name: string): Promise<readonly StageIn[]> {
           hint: 'Send an archive of them, and unpack it in the job.',
         });
     } else if (status.isDirectory()) {
-      for (const entry of (await readdir(source)).sort())
-        await visit(join(source, entry), checkName(`${target}/${entry}`, '--stage-in'));
-    }
+      const real = await realpath(source);
+      if (above.includes(real))
+        throw new ApppotError('usage', `--stage-in: the link ${source} leads back to ${real}.`, {
+          hint: 'Links are followed, and this one has no end: remove it, or name the files one by one.',
+        });
+      const entries = await readdir(source).catch((cause: unknown) => {
+        throw unreadable(source, cause);
+      });
+      for (const entry of entries.sort())
+        await visit(join(source, entry), checkName(`${target}/${entry}`, '--stage-in'), [...above, real]);
+    } else if (source === path)
+      throw new ApppotError('usage', `--stage-in: ${path} is neither a file nor a folder.`);
   };
-  await visit(path, name);
+  await visit(path, name, []);
   return found;
+}
+
+function unreadable(source: string, cause: unknown): ApppotError {
+  const code = systemCode(cause);
+  const words =
+    code === 'ENOENT'
+      ? 'is a link that leads nowhere'
+      : code === 'ELOOP'
+        ? 'is a link that leads to itself'
+        : code === 'EACCES'
+          ? 'cannot be read'
+          : `cannot be read (${code ?? String(cause)})`;
+  return new ApppotError(code === 'EACCES' ? 'permission' : 'not-found', `--stage-in: ${source} ${words}.`, {
+    cause,
+  });
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -29,7 +29,7 @@ export const submitCommand: DefineCommand = (context) => {
     .argument('[words...]', 'the program and its arguments')
     .option('--job <file>', 'a job file; options given here come before its own')
     .option('--no-auto-stage', 'do not send files only because the command names them')
-    .option('--wait', 'wait for the end')
+    .option('-W, --wait', 'wait for the end')
     .option('--fetch', 'wait for the end, and bring the results into a folder NAME-ID here')
     .option('--dry-run', 'print every file and description that would be sent, and send nothing')
     .option('--format <format>', 'with --dry-run for ARC: xrsl or adl')

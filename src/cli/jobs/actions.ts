@@ -14,6 +14,7 @@ import type { JournalJob } from '../../job/journal.ts';
 import { taskName, taskNames, tasksOf } from '../../job/select.ts';
 import type { CommandContext } from '../context.ts';
 import { table } from '../table.ts';
+import { withAdvice } from './advice.ts';
 import { choose, chooseFresh, type Choice } from './choose.ts';
 import { jobDetails, jobJson, jobTable, statsTable } from './format.ts';
 import { withWork } from './work.ts';
@@ -62,7 +63,10 @@ export async function showJobs(context: CommandContext, words: Words, choice: Ch
 export async function waitForJobs(context: CommandContext, words: Words, choice: Choice): Promise<void> {
   await withWork(context, async (work) => {
     const chosen = await choose(work, words, choice, true);
-    await follow(work, chosen);
+    await withAdvice(
+      () => follow(work, chosen),
+      () => 'The jobs go on without this command; the same command waits again.',
+    );
     context.display().result(
       chosen.map(({ job, positions }) => jobJson(job, positions)),
       jobTable(chosen),
@@ -82,11 +86,10 @@ export async function fetchJobs(
     let running = 0;
     for (const { job, positions } of chosen) {
       const base = choice.into === undefined ? defaultFolder(job, process.cwd()) : resolve(choice.into);
-      const fetched = await fetchResults(
-        work,
-        job,
-        positions,
-        chosen.length > 1 && choice.into !== undefined ? defaultFolder(job, base) : base,
+      const folder = chosen.length > 1 && choice.into !== undefined ? defaultFolder(job, base) : base;
+      const fetched = await withAdvice(
+        () => fetchResults(work, job, positions, folder),
+        () => 'The same command goes on with what is missing.',
       );
       for (const { position, folder, files } of fetched)
         results.push({ id: taskName(job, position), folder, files });

@@ -5,12 +5,15 @@ import { ApppotError } from '../../errors.ts';
 import type { Work } from '../../grid/work/context.ts';
 import { defaultFolder, fetchResults } from '../../grid/work/fetch.ts';
 import { follow } from '../../grid/work/follow.ts';
+import { isOpen } from '../../grid/work/reconcile.ts';
+import { refresh } from '../../grid/work/refresh.ts';
 import { attemptSubmission, sendAttempt } from '../../grid/work/send.ts';
 import { describeJob, mergeValues, readJobFile, type JobRequest } from '../../job/description.ts';
 import type { Values } from '../../job/job-file.ts';
 import type { JobRecord } from '../../job/record.ts';
 import { newSubmissionId } from '../../job/sandbox.ts';
 import { selectJobs, taskName, tasksOf } from '../../job/select.ts';
+import { withAdvice } from './advice.ts';
 import { jobJson, jobTable } from './format.ts';
 import { withWork } from './work.ts';
 
@@ -40,15 +43,29 @@ export async function submit(
       return;
     }
     const job = await work.journal.create(record);
-    const { accepted, refusals } = await job.locked(work.signal, work.onWait, () =>
-      sendAttempt(work, job, positions, record.id),
+    const { accepted, refusals } = await withAdvice(
+      () => job.locked(work.signal, work.onWait, () => sendAttempt(work, job, positions, record.id)),
+      () =>
+        isOpen(job)
+          ? `Nobody knows whether ${record.target} took job ${job.shortId}: "apppot jobs reconcile ${job.shortId}" finds out.`
+          : `Job ${job.shortId} is at ${record.target}: "apppot jobs wait ${job.shortId}" waits for it, "apppot jobs cancel ${job.shortId}" ends it.`,
     );
     if (accepted === 0 && refusals[0] !== undefined) throw refusals[0];
     const display = context.display();
     const wait = flags.wait || flags.fetch;
-    if (wait) await follow(work, [{ job, positions }]);
+    if (wait) {
+      work.options.progress.note(`job ${job.shortId} is at ${record.target}; waiting for its end`);
+      await withAdvice(
+        () => follow(work, [{ job, positions }]),
+        () =>
+          `Job ${job.shortId} goes on without this command: "apppot jobs wait ${job.shortId}" waits for it, "apppot jobs fetch ${job.shortId}" brings its results, "apppot jobs cancel ${job.shortId}" ends it.`,
+      );
+    }
     const fetched = flags.fetch
-      ? await fetchResults(work, job, positions, defaultFolder(job, process.cwd()))
+      ? await withAdvice(
+          () => fetchResults(work, job, positions, defaultFolder(job, process.cwd())),
+          () => `"apppot jobs fetch ${job.shortId}" goes on with what is missing.`,
+        )
       : [];
     const lines = fetched.map(
       (one) => `${taskName(job, one.position)}: ${one.files.length} files in ${one.folder}`,
@@ -102,6 +119,11 @@ async function makeRecord(
 async function dependencies(work: Work, target: string, request: JobRequest): Promise<JobRecord['after']> {
   if (request.after.length === 0) return [];
   const jobs = await work.journal.list();
+  // What ended meanwhile may be gone from the target's own list: then it could not be named there.
+  await refresh(
+    work,
+    request.after.flatMap(({ job }) => selectJobs(jobs, [job], {})),
+  );
   return request.after.flatMap(({ when, job: word }) =>
     selectJobs(jobs, [word], {}).flatMap((chosen) => {
       if (chosen.job.record.target !== target)
