@@ -25,13 +25,15 @@ export interface CheckLine {
  */
 export interface Backend {
   readonly name: string;
+  /** `status` heeds {@link StatusOptions.patience}. */
+  readonly patient: boolean;
   submit(submission: Submission, options: SubmitOptions): Promise<readonly Result<RemoteJob>[]>;
   /**
    * The jobs of a submission that the target knows, by task position: after a crash between sending and writing down.
    * Only to be called when nobody sends that submission any more.
    */
   find(id: string, options: CallOptions): Promise<ReadonlyMap<number, RemoteJob>>;
-  status(jobs: readonly RemoteJob[], options: CallOptions): Promise<readonly Result<JobStatus>[]>;
+  status(jobs: readonly RemoteJob[], options: StatusOptions): Promise<readonly Result<JobStatus>[]>;
   cancel(jobs: readonly RemoteJob[], options: CallOptions): Promise<readonly Result<void>[]>;
   /** Every job of this account that AppPot may look at, also ones that others submitted. */
   list(options: CallOptions): Promise<readonly RemoteJob[]>;
@@ -52,6 +54,14 @@ export type JobStream = 'stdout' | 'stderr' | 'console' | 'target';
 
 export interface CallOptions {
   readonly signal: AbortSignal;
+}
+
+export interface StatusOptions extends CallOptions {
+  /**
+   * Milliseconds that a patient backend may hold the answer back while nothing ends: it notices an end sooner than by
+   * being asked more often. Default 0.
+   */
+  readonly patience?: number | undefined;
 }
 
 export interface SubmitOptions extends CallOptions {

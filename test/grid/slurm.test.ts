@@ -97,6 +97,20 @@ test('a Slurm that does not answer makes no job fail, and the outcome file needs
   await subject.backend.cancel([runs], { signal });
 });
 
+test('a patient question is answered when the job ends, and not long after its patience when it goes on', async (t) => {
+  const parts = guestParts(t);
+  const subject = await open(t);
+  if (parts === undefined || subject === undefined) return;
+  const { backend } = subject;
+  const ends = await send(t, backend, submission(parts, subject, [shell('sleep 1')]));
+  const [end] = await backend.status(ends, { signal, patience: 120_000 });
+  t.is(end !== undefined && 'value' in end ? end.value.state : '', 'done', 'one question was enough');
+  const stays = await send(t, backend, submission(parts, subject, [shell('sleep 600')]));
+  const [word] = await backend.status(stays, { signal, patience: 200 });
+  t.regex(word !== undefined && 'value' in word ? word.value.state : '', /^(?:queued|running)$/);
+  await backend.cancel(stays, { signal });
+});
+
 test('what sbatch refuses is not there, and is said with a hint', async (t) => {
   const parts = guestParts(t);
   const subject = await open(t, { partition: 'nowhere' });

@@ -30,6 +30,7 @@ const MAX_READ = 1024 * 1024;
 /** See {@link Backend}. Native identifiers are job URLs, as arcsub, arcstat and arcget know them. */
 export class ArcBackend implements Backend {
   readonly name: string;
+  readonly patient = false;
   readonly #settings: ArcSettings;
   readonly #client: ArcClient;
 

@@ -42,6 +42,7 @@ export interface LocalSettings {
 /** See {@link Backend}. Native identifiers are job folders. */
 export class LocalBackend implements Backend {
   readonly name: string;
+  readonly patient = false;
   readonly #settings: LocalSettings;
   readonly #place: SandboxPlace;
 

@@ -10,6 +10,7 @@ import type {
   CheckLine,
   FetchOptions,
   JobStream,
+  StatusOptions,
   StreamOptions,
   SubmitOptions,
 } from '../backend.ts';
@@ -54,6 +55,7 @@ const SINGLE = 'single';
 /** See {@link Backend}. Native identifiers are Slurm's: `17`, `17_3`. */
 export class SlurmBackend implements Backend {
   readonly name: string;
+  readonly patient = true;
   readonly #settings: SlurmSettings;
   readonly #transport: Transport;
 
@@ -177,11 +179,15 @@ export class SlurmBackend implements Backend {
     return found;
   }
 
-  async status(jobs: readonly RemoteJob[], { signal }: CallOptions): Promise<readonly Result<JobStatus>[]> {
-    const [queue, done] = await Promise.all([
-      askQueue(this.#transport, signal),
-      jobs.length > FEW ? new Map<string, FolderWord>() : this.#done(jobs, signal),
-    ]);
+  async status(
+    jobs: readonly RemoteJob[],
+    { signal, patience }: StatusOptions,
+  ): Promise<readonly Result<JobStatus>[]> {
+    const done = jobs.length > FEW ? new Map<string, FolderWord>() : await this.#done(jobs, signal, patience);
+    const queue =
+      done.size === jobs.length
+        ? { jobs: [], now: Date.now() / 1000 }
+        : await askQueue(this.#transport, signal);
     const words = new Map<string, SlurmWord>('jobs' in queue ? queue.jobs.map((job) => [job.id, job]) : []);
     const ended = jobs.filter(({ native }) => !done.has(native) && !isActive(words.get(native)?.state ?? ''));
     const looked = await askFolders(
@@ -211,11 +217,16 @@ export class SlurmBackend implements Backend {
   }
 
   /** Jobs that left an outcome of success: that is their last act, and Slurm's word about it comes later. */
-  async #done(jobs: readonly RemoteJob[], signal: AbortSignal): Promise<ReadonlyMap<string, FolderWord>> {
+  async #done(
+    jobs: readonly RemoteJob[],
+    signal: AbortSignal,
+    patience?: number,
+  ): Promise<ReadonlyMap<string, FolderWord>> {
     const { words } = await askFolders(
       this.#transport,
       jobs.map(({ folder = '' }) => folder),
       signal,
+      patience,
     );
     return new Map(
       jobs.flatMap(({ native }, at) => {

@@ -71,8 +71,25 @@ export async function askAccounting(
   return found;
 }
 
-/** For each line "NUMBER FOLDER" of standard input: what lies there. */
+/**
+ * For each line "NUMBER FOLDER" of standard input: what lies there; not before one of them has an outcome, or so many
+ * ($1) naps of so many seconds ($2) are over.
+ */
 const LOOK = `
+naps=$1
+list=$(cat)
+none_ended() {
+	while IFS= read -r line; do
+		[ ! -f "\${line#* }/outcome.json" ] || return 1
+	done <<-list
+	$list
+	list
+}
+while [ "$naps" -gt 0 ] && none_ended; do
+	# POSIX' sleep knows whole seconds only.
+	sleep "$2" 2>/dev/null || { sleep 1; naps=1; }
+	naps=$((naps - 1))
+done
 date +%s
 while IFS= read -r line; do
 	folder=\${line#* }
@@ -82,21 +99,34 @@ while IFS= read -r line; do
 	[ -d "$parts" ] || mark=gone
 	printf '\\036%s %s\\n' "\${line%% *}" "$mark"
 	[ ! -f "$folder/outcome.json" ] || head -c 65536 "$folder/outcome.json"
-done`;
+done <<list
+$list
+list`;
+
+/** Seconds between two looks, at least. */
+const NAP = 0.05;
+/** An end is seen late by at most this part of the patience. */
+const NAPS = 10;
 
 /**
  * Looks into job folders.
  *
+ * @param patience milliseconds to wait there until one of them has an outcome
  * @returns the target's clock, and one word for each folder
  */
 export async function askFolders(
   transport: Transport,
   folders: readonly string[],
   signal: AbortSignal,
+  patience = 0,
 ): Promise<{ readonly now: number; readonly words: readonly (FolderWord | undefined)[] }> {
   const words: (FolderWord | undefined)[] = folders.map(() => undefined);
+  if (folders.length === 0) return { now: Date.now() / 1000, words };
   const stdin = folders.map((folder, at) => `${at} ${folder}\n`).join('');
-  const { stdout } = await transport.run(['sh', '-c', LOOK], { signal, stdin });
+  const nap = Math.max(NAP, patience / 1000 / NAPS);
+  const naps = Math.round(patience / 1000 / nap);
+  const look = ['sh', '-c', LOOK, 'sh', String(naps), nap.toFixed(2)] as const;
+  const { stdout } = await transport.run(look, { signal, stdin, timeout: 60_000 + patience });
   const [clock = '', ...parts] = stdout.split('\u001E');
   for (const part of parts) {
     const end = part.indexOf('\n');

@@ -14,7 +14,7 @@ import { sendAttempt } from './send.ts';
 const MENDABLE: readonly LostReason[] = ['node-fail', 'preempted'];
 
 /** Milliseconds from the first question to the second, and at most. */
-const PACE = { local: [100, 1000], far: [250, 30_000] } as const;
+const PACE = { local: [100, 1000], patient: [1000, 30_000], far: [250, 30_000] } as const;
 /** A job's end is noticed late by at most this part of the time that was waited for it. */
 const LATE = 0.1;
 
@@ -31,12 +31,18 @@ export async function follow(
   onRound: () => void = () => undefined,
 ): Promise<void> {
   const local = chosen.every(({ job }) => work.target(job.record.target).type === 'local');
-  const [first, slowest] = local ? PACE.local : PACE.far;
   const poll = Math.min(...chosen.map(({ job }) => (work.target(job.record.target).poll ?? Infinity) * 1000));
+  const targets = [...new Set(chosen.map(({ job }) => job.record.target))];
+  // Several targets have to be asked in turns: none may hold its answer back.
+  const patient = targets.length === 1 && (await work.backend(targets[0] ?? '')).patient;
+  const [first, slowest] = PACE[local ? 'local' : patient ? 'patient' : 'far'];
   let begun = performance.now();
   let told = '';
+  let wait = 0;
   for (;;) {
-    const { troubles } = await refresh(work, chosen);
+    if (!patient) await pause(wait, work.signal);
+    const asked = performance.now();
+    const { troubles } = await refresh(work, chosen, patient ? wait : 0);
     for (const [target, error] of troubles) {
       if (error instanceof ApppotError && error.code === 'credentials') throw error;
       const text = `${target}: ${error.message}`;
@@ -52,10 +58,16 @@ export async function follow(
       throw new ApppotError('job-state', 'Nobody knows whether the target took these jobs.', {
         hint: '"apppot jobs reconcile" finds out.',
       });
-    const wait = Math.min(Math.max(first, (performance.now() - begun) * LATE), slowest, poll);
-    await delay(wait, undefined, { signal: work.signal }).catch(() => undefined);
-    work.signal.throwIfAborted();
+    // An answer that was held back has taken the time; one that came early, of a job that is about to end, has not.
+    if (patient) await pause(wait - (performance.now() - asked), work.signal);
+    wait = Math.min(Math.max(first, (performance.now() - begun) * LATE), slowest, poll);
   }
+}
+
+/** @throws the signal's reason */
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  if (milliseconds > 0) await delay(milliseconds, undefined, { signal }).catch(() => undefined);
+  signal.throwIfAborted();
 }
 
 /** Sends tasks again that were lost without their fault. True when there were some. */

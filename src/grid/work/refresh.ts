@@ -18,11 +18,13 @@ export type Unknowns = ReadonlyMap<JournalJob, ReadonlyMap<number, JobStatus>>;
 /**
  * Asks about all unfinished tasks.
  *
+ * @param patience milliseconds that the answer of a patient target may take while nothing ends
  * @returns what could not be asked, and which tasks a target could say nothing about
  */
 export async function refresh(
   work: Work,
   chosen: readonly Chosen[],
+  patience = 0,
 ): Promise<{ readonly troubles: Troubles; readonly unknowns: Unknowns }> {
   const byTarget = new Map<string, { job: JournalJob; task: TaskState }[]>();
   for (const { job, positions } of chosen)
@@ -38,7 +40,13 @@ export async function refresh(
   for (const [target, tasks] of byTarget) {
     try {
       for (let at = 0; at < tasks.length; at += BULK)
-        await askAbout(work, target, tasks.slice(at, at + BULK), unknowns);
+        await askAbout(
+          work,
+          target,
+          tasks.slice(at, at + BULK),
+          unknowns,
+          tasks.length > BULK ? 0 : patience,
+        );
     } catch (error) {
       work.signal.throwIfAborted();
       if (!(error instanceof ApppotError) || ['no-space', 'permission', 'journal'].includes(error.code))
@@ -54,10 +62,11 @@ async function askAbout(
   target: string,
   tasks: readonly { readonly job: JournalJob; readonly task: TaskState }[],
   unknowns: Map<JournalJob, Map<number, JobStatus>>,
+  patience: number,
 ): Promise<void> {
   const backend = await work.backend(target);
   const remotes = tasks.flatMap(({ task }) => task.remote ?? []);
-  const results = await backend.status(remotes, { signal: work.signal });
+  const results = await backend.status(remotes, { signal: work.signal, patience });
   const changes = new Map<JournalJob, Map<string, Record<number, JobStatus>>>();
   results.forEach((result, at) => {
     const found = tasks[at];
