@@ -44,7 +44,7 @@ export async function openBackend(target: Target, options: OpenOptions): Promise
     }
     case 'arc': {
       const { ArcBackend } = await import('./arc/backend.ts');
-      return new ArcBackend({ ...target, endpoint: target.endpoint ?? '' });
+      return new ArcBackend({ ...target, endpoint: target.endpoint ?? '' }, { ask: options.ask });
     }
   }
 }

@@ -140,7 +140,7 @@ test('A-REX takes a proxy that we signed, and openssl finds it sound (RFC 3820)'
   const request = ['req', '-new', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=x', '-keyout', file('key')];
   await execute('openssl', [...request, '-out', file('csr')]);
   const csr = await readFile(file('csr'), 'utf8');
-  await writeFile(file('chain'), await signProxy(csr, client.http.credentials()));
+  await writeFile(file('chain'), await signProxy(csr, await client.http.credentials()));
   const authority = path.join(lab.arc.caDir, 'ARC-TestCA-lab.pem');
   const words = [
     'verify',

@@ -15,10 +15,9 @@ import type {
 import { previewSandbox } from '../folder/preview.ts';
 import { checkArc } from './check.ts';
 import { ArcClient } from './client.ts';
-
 import { arcJob, describeArcJob, LOG, positionOf, type ArcFormat } from './description.ts';
 import { downloadOutputs } from './download.ts';
-import { AT_ONCE } from './http.ts';
+import { AT_ONCE, type ArcOptions } from './http.ts';
 import { inParallel } from './parallel.ts';
 import type { ArcSettings } from './settings.ts';
 import { stateOf, statusFromWords } from './states.ts';
@@ -35,10 +34,10 @@ export class ArcBackend implements Backend {
   readonly #client: ArcClient;
 
   /** @throws ApppotError `config` for an endpoint that is none */
-  constructor(settings: ArcSettings) {
+  constructor(settings: ArcSettings, options: ArcOptions = {}) {
     this.name = settings.name;
     this.#settings = settings;
-    this.#client = new ArcClient(settings);
+    this.#client = new ArcClient(settings, options);
   }
 
   async submit(submission: Submission, options: SubmitOptions): Promise<readonly Result<RemoteJob>[]> {

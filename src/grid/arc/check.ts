@@ -2,7 +2,7 @@
 import { ApppotError } from '../../errors.ts';
 import type { CheckLine } from '../backend.ts';
 import type { ArcClient } from './client.ts';
-import { secondsLeft } from './credentials.ts';
+import { humanDuration, secondsLeft } from './credentials.ts';
 import type { ArcSettings } from './settings.ts';
 
 /** @returns what was tried, up to the first thing that makes the rest pointless */
@@ -25,10 +25,10 @@ export async function checkArc(
     }
   };
   const state: { info?: unknown } = {};
-  const credentialsAre = (): string => {
-    const credentials = client.http.credentials();
+  const credentialsAre = async (): Promise<string> => {
+    const credentials = await client.http.credentials();
     const left = secondsLeft(credentials);
-    const good = left === undefined ? '' : `, good for ${duration(left)}`;
+    const good = left === undefined ? '' : `, good for ${humanDuration(left)}`;
     return `${credentials.kind} of ${credentials.subject ?? 'unknown'} in ${credentials.source}${good}`;
   };
   const siteIs = async (): Promise<string> => {
@@ -80,10 +80,4 @@ function texts(node: unknown, name: string): readonly string[] {
   return Object.entries(node).flatMap(([key, value]: [string, unknown]) =>
     key === name && typeof value === 'string' ? [value] : texts(value, name),
   );
-}
-
-function duration(seconds: number): string {
-  if (seconds < 7200) return `${Math.floor(seconds / 60)} minutes`;
-  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} hours`;
-  return `${Math.floor(seconds / 86_400)} days`;
 }

@@ -3,10 +3,10 @@
  *
  * @see https://www.nordugrid.org/arc/arc6/tech/rest/rest.html
  */
-import type { Readable } from 'node:stream';
+import { Transform, pipeline, type Readable } from 'node:stream';
 import { ApppotError } from '../../errors.ts';
 import type { Result } from '../../job/types.ts';
-import { ArcHttp, type Answer } from './http.ts';
+import { ArcHttp, type Answer, type ArcOptions } from './http.ts';
 import { parseListing, type SessionEntry } from './listing.ts';
 import type { ArcSettings } from './settings.ts';
 import { ARC_STATES } from './states.ts';
@@ -24,8 +24,8 @@ const ID = /^[A-Za-z0-9]{8,128}$/;
 export class ArcClient {
   readonly http: ArcHttp;
 
-  constructor(settings: ArcSettings) {
-    this.http = new ArcHttp(settings);
+  constructor(settings: ArcSettings, options: ArcOptions = {}) {
+    this.http = new ArcHttp(settings, options);
   }
 
   /** URL of a job, which arcstat and arcget understand too. */
@@ -42,19 +42,20 @@ export class ArcClient {
   }
 
   /**
-   * Hands in several jobs by one request, and is never repeated: when the answer is lost, nobody knows.
+   * Hands in several jobs by one request, which is not repeated: when the answer is lost, nobody knows.
    *
    * @param documents job descriptions, each complete, all in one language
    * @returns identifiers, in their order
    */
   async create(documents: string, count: number, signal: AbortSignal): Promise<readonly Result<string>[]> {
-    const answer = await this.http.ask({
+    const question = {
       method: 'POST',
       path: '/jobs?action=new',
       headers: { ...JSON_TYPE, 'content-type': 'application/xml' },
       body: documents,
       signal,
-    });
+    } as const;
+    const answer = await this.http.askAgain(question, false);
     const jobs = await this.#jobs(answer);
     if (jobs.length !== count)
       throw new ApppotError(
@@ -131,7 +132,7 @@ export class ArcClient {
     name: string,
     range: { readonly first: number; readonly end?: number },
     signal: AbortSignal,
-  ): Promise<Answer['body'] | undefined> {
+  ): Promise<Readable | undefined> {
     const last = range.end === undefined ? '' : String(range.end - 1);
     const answer = await this.http.askAgain({
       method: 'GET',
@@ -141,8 +142,9 @@ export class ArcClient {
     });
     const { status, body, headers } = answer;
     const told = /^bytes (\d+)-/.exec(String(headers['content-range'] ?? ''))?.[1];
-    if (status === 206 && told === String(range.first)) return body;
-    if (status === 200 && range.first === 0) return body;
+    if (status === 206 && told === String(range.first)) return this.http.stream(answer);
+    // A server, or something between us, that knows no ranges gives the whole file.
+    if (status === 200) return without(this.http.stream(answer), range.first);
     await body.dump().catch(() => undefined);
     if (status === 404 || status === 416) return undefined;
     throw this.#unexpected(status, name);
@@ -190,6 +192,22 @@ export class ArcClient {
   #unexpected(status: number, what: string): ApppotError {
     return new ApppotError('transport', `${this.http.host} answers ${status} about ${what}.`);
   }
+}
+
+/** What follows the first so many bytes. */
+function without(body: Readable, count: number): Readable {
+  if (count === 0) return body;
+  let left = count;
+  const rest = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      const skipped = Math.min(left, chunk.length);
+      left -= skipped;
+      done(null, chunk.subarray(skipped));
+    },
+  });
+  // Errors reach whoever reads it.
+  pipeline(body, rest, () => undefined);
+  return rest;
 }
 
 /** A path for a URL: each part with its own characters kept. */

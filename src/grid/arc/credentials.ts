@@ -1,9 +1,10 @@
 /** Certificates, proxies and bearer tokens: reading them, and saying before the site does that they have ended. */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { ApppotError, systemCode } from '../../errors.ts';
+import type { Ask } from '../transport/ssh-auth.ts';
+import { readKeyPair } from './key-pair.ts';
 import type { CredentialSettings } from './settings.ts';
 
 /** What identifies us to a site. */
@@ -17,7 +18,10 @@ export interface Credentials {
   readonly token?: string;
   /** Distinguished name, or the token's subject. */
   readonly subject?: string;
+  readonly begins?: Date;
   readonly expires?: Date;
+  /** For people: how to renew what has ended. */
+  readonly renew: string;
 }
 
 /** Files that {@link loadCredentials} reads, so that renewed ones are noticed. */
@@ -30,36 +34,49 @@ export function credentialFiles(settings: CredentialSettings): readonly string[]
  * Reads what the settings name, or what lies where grid tools put it: the variables BEARER_TOKEN, BEARER_TOKEN_FILE,
  * X509_USER_PROXY, X509_USER_CERT with X509_USER_KEY; /tmp/x509up_uID; ~/.globus.
  *
- * @throws ApppotError `credentials` when there is none, it cannot be read, others can read it, or it has ended
+ * @param ask asks for the passphrase of a locked key; undefined where nobody can be asked
+ * @throws ApppotError `credentials` when there is none, it cannot be read, others can read it, certificate and key are
+ *   no pair, or it has ended; `interrupted` at a question
  */
-export function loadCredentials(settings: CredentialSettings, now = new Date()): Credentials {
+export async function loadCredentials(
+  settings: CredentialSettings,
+  ask?: Ask,
+  now = new Date(),
+): Promise<Credentials> {
   const place = findCredentials(settings);
   const found =
     'variable' in place
       ? fromToken(process.env[place.variable] ?? '', `the variable ${place.variable}`)
       : 'cert' in place
-        ? fromCertificate(place.cert, place.key)
+        ? await fromCertificate(place.cert, place.key, ask)
         : place.kind === 'token'
           ? fromToken(readSecret(place.file), place.file)
-          : fromProxy(place.file);
-  if (found.expires !== undefined && found.expires <= now)
-    throw new ApppotError(
-      'credentials',
-      `The ${found.kind} in ${found.source} has expired: it ended at ${found.expires.toISOString()}.`,
-      {
-        hint:
-          found.kind === 'proxy'
-            ? 'Make a new one with arcproxy; jobs that run are not touched.'
-            : 'Get a new one; jobs that run are not touched.',
-      },
-    );
-  return found;
+          : await fromProxy(place.file);
+  const { kind, source, expires, renew } = found;
+  if (expires === undefined || expires > now) return found;
+  const ago = humanDuration((now.getTime() - expires.getTime()) / 1000);
+  throw new ApppotError(
+    'credentials',
+    `The ${kind} in ${source} has expired: it ended ${ago} ago, at ${expires.toISOString()}.`,
+    { hint: `${renew}; jobs that run are not touched.` },
+  );
 }
 
 /** Seconds that the credentials are good for; undefined when they do not tell. */
 export function secondsLeft(credentials: Credentials, now = new Date()): number | undefined {
   if (credentials.expires === undefined) return undefined;
   return Math.floor((credentials.expires.getTime() - now.getTime()) / 1000);
+}
+
+/** A length of time for people: the largest unit of which there are two. */
+export function humanDuration(seconds: number): string {
+  const units = [
+    [86_400, 'days'],
+    [3600, 'hours'],
+    [60, 'minutes'],
+  ] as const;
+  const [size, name] = units.find(([unit]) => seconds >= 2 * unit) ?? [1, 'seconds'];
+  return `${Math.floor(seconds / size)} ${name}`;
 }
 
 type Place =
@@ -109,82 +126,70 @@ function readSecret(file: string): string {
 
 function unreadable(file: string, cause: unknown): ApppotError {
   if (cause instanceof ApppotError) return cause;
-  const why = systemCode(cause) === 'ENOENT' ? 'there is no such file' : (cause as Error).message;
-  return new ApppotError('credentials', `Cannot read ${file}: ${why}.`, { cause });
+  return new ApppotError('credentials', `Cannot read ${file}: ${whyUnreadable(cause)}.`, {
+    cause,
+    hint: 'certificate and key, proxy, or token_file of the target say where it is; without them, the variables of grid tools.',
+  });
 }
 
-function fromProxy(file: string): Credentials {
+/** Why a file cannot be read, in words. */
+export function whyUnreadable(cause: unknown): string {
+  const words: Readonly<Record<string, string>> = {
+    ENOENT: 'there is no such file',
+    ENOTDIR: 'there is no such file',
+    EACCES: 'it is not yours to read',
+    EPERM: 'it is not yours to read',
+    EISDIR: 'it is a folder',
+  };
+  return words[systemCode(cause) ?? ''] ?? (cause as Error).message;
+}
+
+async function fromProxy(file: string): Promise<Credentials> {
   const text = readSecret(file);
-  return { ...x509(text, text, file), kind: 'proxy' };
+  // A proxy's key is never locked.
+  const pair = await readKeyPair({ certFile: file, certText: text, keyFile: file, keyText: text }, undefined);
+  const renew = pair.endsAtRoot
+    ? 'The certificate that it was made of has ended: get a new one of your authority, then make a proxy with arcproxy'
+    : 'Make a new one with arcproxy';
+  return { ...pair, source: file, kind: 'proxy', renew };
 }
 
-function fromCertificate(certFile: string, keyFile: string): Credentials {
-  let cert: string;
+async function fromCertificate(certFile: string, keyFile: string, ask?: Ask): Promise<Credentials> {
+  let certText: string;
   try {
-    cert = readFileSync(certFile, 'utf8');
+    certText = readFileSync(certFile, 'utf8');
   } catch (cause) {
     throw unreadable(certFile, cause);
   }
-  return { ...x509(cert, readSecret(keyFile), certFile), kind: 'certificate' };
-}
-
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-
-/** Certificates of a PEM text, in their order. */
-export function certificatesOf(text: string): readonly string[] {
-  return text.match(PEM_CERTIFICATE) ?? [];
-}
-
-function x509(certText: string, keyText: string, source: string): Omit<Credentials, 'kind'> {
-  const chain = certificatesOf(certText);
-  const key = /-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[\s\S]+?-----END (?:[A-Z]+ )*PRIVATE KEY-----/.exec(
-    keyText,
-  )?.[0];
-  if (chain.length === 0) throw new ApppotError('credentials', `${source} holds no certificate (PEM).`);
-  if (key === undefined) throw new ApppotError('credentials', `There is no private key (PEM) for ${source}.`);
-  if (key.includes('ENCRYPTED'))
-    throw new ApppotError('credentials', `The private key for ${source} is locked by a passphrase.`, {
-      hint: 'Make a proxy with arcproxy, which asks for it once.',
-    });
-  try {
-    const parsed = chain.map((pem) => new X509Certificate(pem));
-    const own = createPrivateKey(key);
-    if (parsed.findIndex((one) => one.checkPrivateKey(own)) !== 0)
-      throw new ApppotError(
-        'credentials',
-        `The private key does not belong to the certificate in ${source}.`,
-        {
-          hint: 'certificate and key of the target have to be two files of one pair.',
-        },
-      );
-    const ends = parsed.map(({ validTo }) => Date.parse(validTo));
-    return {
-      source,
-      cert: chain.join('\n'),
-      key,
-      subject: (parsed[0]?.subject ?? '').replaceAll('\n', '/'),
-      // A proxy is over when any part of its chain is.
-      expires: new Date(Math.min(...ends)),
-    };
-  } catch (cause) {
-    if (cause instanceof ApppotError) throw cause;
-    throw new ApppotError('credentials', `${source} holds no certificate that can be read.`, { cause });
-  }
+  const pair = await readKeyPair({ certFile, certText, keyFile, keyText: readSecret(keyFile) }, ask);
+  return {
+    ...pair,
+    source: certFile,
+    kind: 'certificate',
+    renew: 'Get a new one of the authority that issued it',
+  };
 }
 
 function fromToken(text: string, source: string): Credentials {
   const token = text.trim();
   if (!/^[\w.~+/=-]+$/.test(token))
-    throw new ApppotError('credentials', `There is no bearer token in ${source}.`);
+    throw new ApppotError('credentials', `There is no bearer token in ${source}.`, {
+      hint: "A token is one line of letters, digits and dots, as oidc-token or your site's portal prints it.",
+    });
   const claims = claimsOf(token);
+  const time = (name: string): Date | undefined =>
+    typeof claims[name] === 'number' ? new Date(claims[name] * 1000) : undefined;
   const subject = claims['sub'];
-  const expires = claims['exp'];
+  const begins = time('nbf');
+  const expires = time('exp');
   return {
     source,
     kind: 'token',
     token,
+    renew: "Get a new one where this one came from (oidc-token, htgettoken, your site's portal)",
     ...(typeof subject === 'string' ? { subject } : {}),
-    ...(typeof expires === 'number' ? { expires: new Date(expires * 1000) } : {}),
+    ...(begins === undefined ? {} : { begins }),
+    ...(expires === undefined ? {} : { expires }),
   };
 }
 

@@ -8,7 +8,8 @@ import { createPrivateKey, randomBytes, webcrypto, X509Certificate as NodeCertif
 import * as x509 from '@peculiar/x509';
 import { ApppotError } from '../../errors.ts';
 import type { ArcClient } from './client.ts';
-import { certificatesOf, type Credentials } from './credentials.ts';
+import type { Credentials } from './credentials.ts';
+import { certificatesOf } from './key-pair.ts';
 import type { ArcJob } from './description.ts';
 
 /** proxyCertInfo (RFC 3820, 3.8): language id-ppl-inheritAll, no limit of path length. DER. */
@@ -34,7 +35,7 @@ export function needsDelegation(job: ArcJob, credentials: Credentials): boolean 
  * @throws ApppotError `credentials` when a bearer token is all that we have
  */
 export async function delegate(client: ArcClient, signal: AbortSignal): Promise<string> {
-  const credentials = client.http.credentials();
+  const credentials = await client.http.credentials();
   const asked = await client.http.ask({
     method: 'POST',
     path: '/delegations?action=new',

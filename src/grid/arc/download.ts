@@ -13,9 +13,10 @@ import type { FetchOptions } from '../backend.ts';
 import { inTheWay, makeFolders } from '../result-folders.ts';
 import { partName, partSize } from '../transport/parts.ts';
 import type { ArcClient } from './client.ts';
-import { connectionError } from './http.ts';
 import type { SessionEntry } from './listing.ts';
 import { inParallel } from './parallel.ts';
+import { connectionError, pauseAfter } from './refusals.ts';
+import { HEADWAY } from './upload.ts';
 
 /** A server that lists folders in folders for ever, or more files than a job folder holds, is stopped. */
 const MAX_DEPTH = 40;
@@ -108,14 +109,20 @@ async function downloadOne(
   const key = createHash('sha256').update(`${id} ${file.path} ${file.size} ${file.mtime}`).digest('hex');
   const part = join(dirname(target), partName(target, key.slice(0, 16)));
   if (file.size === 0) await writeFile(part, '', { mode: 0o600 });
-  for (let attempt = 0; file.size > 0; attempt += 1) {
+  let attempt = 0;
+  let had = file.size > 0 ? await partSize(part, file.size) : 0;
+  while (file.size > 0) {
     try {
       await receive(client, id, file, part, signal, onBytes);
       break;
     } catch (error) {
       signal.throwIfAborted();
-      if (attempt === 3 || !(error instanceof ApppotError && error.transient)) throw error;
-      await delay(500 * 2 ** attempt, undefined, { signal });
+      // A way that is cut again and again is gone on with as long as it leads on.
+      const has = await partSize(part, file.size);
+      attempt = has - had >= HEADWAY ? 0 : attempt + 1;
+      had = has;
+      if (attempt > 3 || !(error instanceof ApppotError && error.transient)) throw error;
+      await delay(pauseAfter(error, Math.max(0, attempt - 1)), undefined, { signal });
     }
   }
   await utimes(part, file.mtime, file.mtime);

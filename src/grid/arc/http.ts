@@ -3,10 +3,13 @@ import { statSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request, type Dispatcher } from 'undici';
-import { ApppotError, systemCode } from '../../errors.ts';
+import { ApppotError } from '../../errors.ts';
+import type { Ask } from '../transport/ssh-auth.ts';
 import { loadAuthorities } from './authorities.ts';
 import { credentialFiles, loadCredentials, type Credentials } from './credentials.ts';
+import { BusyError, connectionError, pauseAfter, redirected, refusal, retryAfter } from './refusals.ts';
 import type { ArcSettings } from './settings.ts';
+import { PATIENCE, steady, type Patience } from './steady.ts';
 
 /** Requests at once to one site. */
 export const AT_ONCE = 8;
@@ -28,30 +31,49 @@ export interface Answer {
   readonly body: Dispatcher.ResponseData['body'];
 }
 
+/** What a connection may need of the one who makes it. */
+export interface ArcOptions {
+  /** Asks the person for the passphrase of a key; undefined where there is no terminal. */
+  readonly ask?: Ask | undefined;
+  readonly patience?: Patience | undefined;
+}
+
 /** Connections to a site. Credentials that were renewed on disk are used from then on. */
 export class ArcHttp {
   readonly base: string;
   readonly host: string;
   readonly #settings: ArcSettings;
+  readonly #ask: Ask | undefined;
+  readonly #patience: Patience;
   #agent: Agent | undefined;
   #credentials: Credentials | undefined;
+  #loading: Promise<Credentials> | undefined;
   #stamp = '';
 
   /** @throws ApppotError `config` for an endpoint that is no https URL */
-  constructor(settings: ArcSettings) {
+  constructor(settings: ArcSettings, { ask, patience = PATIENCE }: ArcOptions = {}) {
     this.#settings = settings;
+    this.#ask = ask;
+    this.#patience = patience;
     const url = parseEndpoint(settings.endpoint);
     this.base = `${url.origin}${url.pathname.replace(/\/+$/, '')}/rest/1.0`;
     this.host = url.host;
   }
 
-  /** Who we are to the site now. @throws ApppotError `credentials` */
-  credentials(): Credentials {
+  /** Who we are to the site now. @throws ApppotError `credentials`, `interrupted` */
+  async credentials(): Promise<Credentials> {
     const stamp = credentialFiles(this.#settings).map(stampOf).join();
     const known = this.#credentials;
     const isOver = known?.expires !== undefined && known.expires <= new Date();
     if (known !== undefined && stamp === this.#stamp && stamp !== '' && !isOver) return known;
-    const fresh = loadCredentials(this.#settings);
+    // Many requests want it at once, and a passphrase is asked for once.
+    this.#loading ??= this.#load(stamp).finally(() => (this.#loading = undefined));
+    return this.#loading;
+  }
+
+  async #load(stamp: string): Promise<Credentials> {
+    const known = this.#credentials;
+    const fresh = await loadCredentials(this.#settings, this.#ask);
     if (fresh.cert !== known?.cert || fresh.key !== known?.key) this.#dropAgent();
     this.#stamp = stamp;
     this.#credentials = fresh;
@@ -59,13 +81,14 @@ export class ArcHttp {
   }
 
   /**
-   * Asks once. Answers of 401, 403 and from 500 on are thrown, others returned.
+   * Asks once. Answers of 401, 403, 429, from 500 on and such that lead elsewhere are thrown, others returned.
    *
    * @throws ApppotError `transport`, `credentials`
    */
   async ask({ method, path, signal, headers = {}, body }: Question): Promise<Answer> {
     signal.throwIfAborted();
-    const credentials = this.credentials();
+    const credentials = await this.credentials();
+    signal.throwIfAborted();
     this.#agent ??= this.#connect(credentials);
     let answer: Dispatcher.ResponseData;
     try {
@@ -81,30 +104,64 @@ export class ArcHttp {
       });
     } catch (cause) {
       signal.throwIfAborted();
-      throw connectionError(this.host, cause);
+      throw connectionError(this.host, cause, credentials);
     }
-    if (answer.statusCode === 401 || answer.statusCode === 403 || answer.statusCode >= 500) {
-      const words = await readText(answer.body, 2000, this.host).catch(() => '');
-      throw refusal(this.host, answer.statusCode, plain(words), credentials);
+    const { statusCode: status, headers: told, body: page } = answer;
+    if (status >= 300 && status < 400) {
+      await page.dump().catch(() => undefined);
+      throw redirected(this.host, told['location']);
     }
-    return { status: answer.statusCode, headers: answer.headers, body: answer.body };
+    if (![401, 403, 429].includes(status) && status < 500) return { status, headers: told, body: page };
+    const words = await this.#read(page, 2000).catch(() => '');
+    const wait = status === 429 || status === 503 ? retryAfter(told['retry-after']) : undefined;
+    if (status === 429 || wait !== undefined) throw new BusyError(this.host, status, wait ?? 2);
+    throw refusal(this.host, status, words, credentials);
   }
 
-  /** {@link ask}, three times when that may help: only for what may be repeated. */
-  async askAgain(question: Question): Promise<Answer> {
+  /**
+   * {@link ask}, three times when that may help.
+   *
+   * @param mayRepeat false for what must not be done twice: then only after the site has said that it did nothing
+   */
+  async askAgain(question: Question, mayRepeat = true): Promise<Answer> {
     for (let attempt = 0; ; attempt += 1) {
       try {
         return await this.ask(question);
       } catch (error) {
         if (attempt === 2 || !(error instanceof ApppotError && error.transient)) throw error;
-        await delay(300 * 3 ** attempt, undefined, { signal: question.signal });
+        if (!mayRepeat && !(error instanceof BusyError && error.status === 429)) throw error;
+        await delay(pauseAfter(error, attempt), undefined, { signal: question.signal });
       }
     }
   }
 
   /** The text of an answer, which has to be one that ends. */
   text(answer: Answer): Promise<string> {
-    return readText(answer.body, MAX_TEXT, this.host);
+    return this.#read(answer.body, MAX_TEXT);
+  }
+
+  /** The bytes of an answer, which have to come at some pace. */
+  stream({ body }: Answer): Readable {
+    return steady(body, this.host, this.#patience);
+  }
+
+  async #read(body: Answer['body'], limit: number): Promise<string> {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    try {
+      for await (const chunk of steady(body, this.host, this.#patience)) {
+        chunks.push(chunk as Buffer);
+        size += (chunk as Buffer).length;
+        // Leaving the loop closes the connection.
+        if (size > limit) break;
+      }
+    } catch (cause) {
+      throw connectionError(this.host, cause);
+    }
+    if (size <= limit) return Buffer.concat(chunks).toString();
+    throw new ApppotError('transport', `${this.host} sends an answer without end.`, {
+      hint: 'Is the endpoint of the target that of a computing element? Jobs there are not touched.',
+    });
   }
 
   async close(): Promise<void> {
@@ -117,8 +174,8 @@ export class ArcHttp {
     return new Agent({
       connections: AT_ONCE,
       pipelining: 1,
-      headersTimeout: 120_000,
-      bodyTimeout: 120_000,
+      headersTimeout: this.#patience.silence,
+      bodyTimeout: this.#patience.silence,
       // A-REX closes connections that idle for long.
       keepAliveTimeout: 4_000,
       connect: {
@@ -153,83 +210,4 @@ function stampOf(file: string): string {
   } catch {
     return 'none';
   }
-}
-
-async function readText(body: Answer['body'], limit: number, host: string): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    for await (const chunk of body) {
-      chunks.push(chunk as Buffer);
-      size += (chunk as Buffer).length;
-      // Leaving the loop closes the connection.
-      if (size > limit) break;
-    }
-  } catch (cause) {
-    throw connectionError(host, cause);
-  }
-  if (size <= limit) return Buffer.concat(chunks).toString();
-  throw new ApppotError('transport', `${host} sends an answer without end.`);
-}
-
-/** Words of an error page. */
-function plain(page: string): string {
-  const text = page.replace(/<[^>]*>/g, ' ').replace(/[\p{Cc}\s]+/gu, ' ');
-  return text.trim().slice(0, 200);
-}
-
-function refusal(host: string, status: number, words: string, credentials: Credentials): ApppotError {
-  const said = words === '' ? '' : ` (${words})`;
-  if (status >= 500)
-    return new ApppotError('transport', `${host} has an error of its own: ${status}${said}.`, {
-      transient: true,
-    });
-  return new ApppotError(
-    'credentials',
-    `${host} does not let ${credentials.subject ?? 'us'} in: ${status}${said}.`,
-    { hint: `It was shown the ${credentials.kind} in ${credentials.source}. Ask the site for access.` },
-  );
-}
-
-/** Codes of node:tls for a server whose certificate we do not accept (X509 verification errors, RFC 6125). */
-const UNTRUSTED =
-  /^(?:CERT_|CRL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/;
-
-/** What to do about some of them. */
-const UNTRUSTED_HINTS: Readonly<Record<string, string>> = {
-  ERR_TLS_CERT_ALTNAME_INVALID:
-    'endpoint of the target has to have the name that the site has in its certificate.',
-};
-const NO_AUTHORITY =
-  'ca_dir of the target names the folder of certificate authorities, often /etc/grid-security/certificates.';
-
-const UNREACHABLE: Readonly<Record<string, string>> = {
-  ENOTFOUND: 'there is no host of this name',
-  ECONNREFUSED: 'nothing listens there',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'what listens there does not speak https',
-};
-
-/** A connection that failed, in words. */
-export function connectionError(host: string, cause: unknown): Error {
-  if (cause instanceof ApppotError) return cause;
-  const code = systemCode(cause) ?? '';
-  const message = (cause as Error).message;
-  if (UNTRUSTED.test(code))
-    return new ApppotError('credentials', `The certificate of ${host} is not to be trusted: ${message}.`, {
-      cause,
-      hint: /CERT_(?:NOT_YET_VALID|HAS_EXPIRED)/.test(code)
-        ? `This machine's clock says ${new Date().toISOString()}. If that is wrong, set it; jobs there are not touched.`
-        : (UNTRUSTED_HINTS[code] ?? NO_AUTHORITY),
-    });
-  if (/^ERR_SSL_.*ALERT/.test(code))
-    return new ApppotError('credentials', `${host} refuses our certificate: ${message}.`, { cause });
-  const words = UNREACHABLE[code] ?? message;
-  return new ApppotError('transport', `Cannot reach ${host}: ${words}.`, {
-    cause,
-    transient: true,
-    hint:
-      code === 'UND_ERR_SOCKET'
-        ? 'It hung up. If it always does, it may not know the authority of your certificate.'
-        : 'Check the network and the endpoint; jobs there are not touched.',
-  });
 }

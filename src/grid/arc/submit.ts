@@ -3,7 +3,7 @@ import { ApppotError } from '../../errors.ts';
 import type { RemoteJob, Result, Submission } from '../../job/types.ts';
 import type { SubmitOptions } from '../backend.ts';
 import type { ArcClient } from './client.ts';
-import { secondsLeft } from './credentials.ts';
+import { humanDuration, secondsLeft, type Credentials } from './credentials.ts';
 import { delegate, needsDelegation } from './delegation.ts';
 import { arcJob, describeArcJob, type ArcJob } from './description.ts';
 import { AT_ONCE } from './http.ts';
@@ -30,10 +30,10 @@ export async function submitArc(
     (a, b) => a + b,
     0,
   );
-  tellAhead(client, settings, submission, total, options);
+  const credentials = await client.http.credentials();
+  tellAhead(credentials, settings, submission, total, options);
   const results = new Array<Result<RemoteJob>>(jobs.length);
   await progress.step(`Submitting ${jobs.length} jobs to ${client.http.host}`, async (step) => {
-    const credentials = client.http.credentials();
     const delegation = jobs.some((job) => needsDelegation(job, credentials))
       ? await delegate(client, signal)
       : undefined;
@@ -106,21 +106,16 @@ function refuseWhatArcLacks(submission: Submission): void {
     });
 }
 
-/** What the user wants to know before anything is sent. @throws ApppotError `credentials` */
+/** What the user wants to know before anything is sent. */
 function tellAhead(
-  client: ArcClient,
+  credentials: Credentials,
   settings: ArcSettings,
   submission: Submission,
   total: number,
   { progress }: SubmitOptions,
 ): void {
-  const credentials = client.http.credentials();
-  const left = secondsLeft(credentials);
-  const time = submission.description.time ?? 0;
-  if (left !== undefined && left < Math.max(time, 3600))
-    progress.note(
-      `the ${credentials.kind} in ${credentials.source} ends in ${Math.floor(left / 60)} minutes; jobs run on, results are fetched with a new one`,
-    );
+  const warning = endingSoon(credentials, submission.description.time);
+  if (warning !== undefined) progress.note(warning);
   if (submission.parallel !== undefined || settings.parallel !== undefined)
     progress.note('ARC has no limit of jobs at once: all of them are handed in');
   if (submission.tasks.length > 1 && total > LARGE) {
@@ -130,6 +125,27 @@ function tellAhead(
       `${Math.ceil(total / 1024 ** 2)} MiB are sent, for each job its own copy; ${what} by URL would be fetched by the site once (apppot targets stage)`,
     );
   }
+}
+
+/** A certificate is renewed by people and takes them days; proxies and tokens are made anew in a minute. */
+const RENEWAL = { certificate: 14 * 86_400, proxy: 3600, token: 3600 } as const;
+
+/**
+ * What to say of credentials that may end before the job does.
+ *
+ * @param time of the job, seconds; undefined when it has no limit
+ */
+export function endingSoon(
+  credentials: Credentials,
+  time: number | undefined,
+  now = new Date(),
+): string | undefined {
+  const left = secondsLeft(credentials, now);
+  const { kind, source } = credentials;
+  if (left === undefined || left >= Math.max(time ?? 0, RENEWAL[kind])) return undefined;
+  const what = `the ${kind} in ${source} ends in ${humanDuration(left)}`;
+  const job = time === undefined || left >= time ? '' : `, and the job may take ${humanDuration(time)}`;
+  return `${what}${job}; jobs run on without it, their results are fetched with a new one`;
 }
 
 /** Several descriptions in one document. */

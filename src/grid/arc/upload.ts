@@ -9,9 +9,12 @@ import type { SandboxFile } from '../../job/types.ts';
 import { counter } from '../transport/parts.ts';
 import type { ArcClient } from './client.ts';
 import type { SessionEntry } from './listing.ts';
+import { pauseAfter } from './refusals.ts';
 
 /** Files from this size on are looked at there when they were sent; smaller ones when their way was cut. */
 const CHECKED = 1024 * 1024;
+/** So many bytes more than before, and a transfer that was cut is under way: its attempts are counted anew. */
+export const HEADWAY = 1024 * 1024;
 
 export interface UploadOptions {
   readonly signal: AbortSignal;
@@ -57,7 +60,7 @@ async function uploadOne(
   const { signal } = options;
   const size = await sizeOf(file);
   let first = 0;
-  for (let attempt = 0; ; attempt += 1) {
+  for (let attempt = 0, total = 0; ; attempt += 1, total += 1) {
     let counted = 0;
     const open = (): Readable =>
       openFile(file, first).pipe(
@@ -67,15 +70,19 @@ async function uploadOne(
         }, first),
       );
     try {
-      if (attempt > 0) first = await sizeThere(client, id, file.name, size, signal);
+      if (total > 0) {
+        const had = first;
+        first = await sizeThere(client, id, file.name, size, signal);
+        if (first - had >= HEADWAY) attempt = 0;
+      }
       await client.put(id, file.name, { first, size, open }, signal);
-      if (attempt > 0 || size >= CHECKED) await checkSize(client, id, file.name, size, signal);
+      if (total > 0 || size >= CHECKED) await checkSize(client, id, file.name, size, signal);
       return;
     } catch (error) {
       signal.throwIfAborted();
       options.onBytes(-counted);
       if (attempt === 3 || !(error instanceof ApppotError && error.transient)) throw error;
-      await delay(500 * 2 ** attempt, undefined, { signal });
+      await delay(pauseAfter(error, attempt), undefined, { signal });
     }
   }
 }
