@@ -4,7 +4,6 @@ import { readFileSync } from 'node:fs';
 import { packageFile } from '../config/paths.ts';
 import { ApppotError } from '../errors.ts';
 import { COMMANDS } from './commands/index.ts';
-import { addCompletion } from './completion.ts';
 import { createContext } from './context.ts';
 
 const EXIT_CODES = `
@@ -38,7 +37,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     setUp(command);
     program.addCommand(command);
   }
-  if (argv[0] === 'complete') addCompletion(program);
+  if (argv[0] === 'complete') (await import('./completion.ts')).addCompletion(program);
   try {
     checkBytes(argv);
     await program.parseAsync([...argv], { from: 'user' });

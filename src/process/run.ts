@@ -1,4 +1,4 @@
-import { execa, type ExecaError, type Options } from 'execa';
+import type { ExecaError, Options } from 'execa';
 import { ApppotError } from '../errors.ts';
 import { shellQuote } from './quote.ts';
 
@@ -58,6 +58,9 @@ export async function run(
     ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
     ...(options.logFile === undefined ? {} : logTo(options.logFile)),
   } satisfies Options;
+  // Half of the program's start is this library: commands that start nothing do without.
+  const { execa } = await import('execa');
+  options.signal?.throwIfAborted();
   const child = execa(file, [...args], execaOptions);
   const stop = killGroupOnAbort(child.pid, options.signal);
   if (options.onLine !== undefined) reportLines(child, options.onLine);
