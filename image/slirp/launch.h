@@ -122,6 +122,14 @@ struct options {
 
 void parse_options(int argc, char **argv, struct options *options);
 
+/* --- env.c: variables of the job --------------------------------------- */
+/* NAME=VALUE, or NAME for a copy of ours; nothing when we have none. */
+void env_add(struct strings *list, const char *word);
+/* The same, a line each; empty lines and those with # are left out. */
+void env_file(struct strings *list, const char *path);
+/* Records "env=NAME=VALUE", NUL-terminated: values of any bytes. */
+void env_list(struct strings *list, const char *path);
+
 /* --- say.c: sentences for people ------------------------------------- */
 extern const char *program_name;
 

@@ -18,7 +18,7 @@
 enum name {
 	PLAIN = 256, CONSOLE, RUN_BASE, ID, WORDS, LEGACY_KERNEL, NO_CONFINE, FULL_BOOT, SCRATCH, EXEC, ASK, CRC32C, KEEP_RUN_FOLDER, OUTCOME, KERNEL, KERNEL_ARG, IMAGE, COW, CHANGES,
 	WRITE, JOB_FOLDER, BIND, MEM, CPUS, NETWORK, HOST_LOOPBACK, FORWARD, LEGACY_SLIRP, PIN,
-	DIE_WITH_PARENT, NO_STDIN, GRACE, TIME, BOOT_TIMEOUT, ENV, DEFAULT_ENV, PWD, NAME, SHELL, AS_ROOT, VERSION, HELP,
+	DIE_WITH_PARENT, NO_STDIN, GRACE, TIME, BOOT_TIMEOUT, ENV, DEFAULT_ENV, ENV_FILE, ENV_LIST, PWD, NAME, SHELL, AS_ROOT, VERSION, HELP,
 };
 
 static const struct option names[] = {
@@ -58,6 +58,8 @@ static const struct option names[] = {
 	{ "boot-timeout", required_argument, NULL, BOOT_TIMEOUT },
 	{ "env", required_argument, NULL, ENV },
 	{ "default-env", required_argument, NULL, DEFAULT_ENV },
+	{ "env-file", required_argument, NULL, ENV_FILE },
+	{ "env-list", required_argument, NULL, ENV_LIST },
 	{ "pwd", required_argument, NULL, PWD },
 	{ "name", required_argument, NULL, NAME },
 	{ "shell", no_argument, NULL, SHELL },
@@ -146,10 +148,13 @@ static void one_option(struct options *options, int name, char **argv)
 	case GRACE: options->grace_s = seconds(optarg, "--grace"); break;
 	case TIME: options->time_s = seconds(optarg, "--time"); break;
 	case BOOT_TIMEOUT: options->boot_timeout_s = seconds(optarg, "--boot-timeout"); break;
-	case ENV: strings_add(&options->env, optarg); break;
-	case DEFAULT_ENV: strings_add(&options->default_env, optarg); break;
+	case ENV: env_add(&options->env, optarg); break;
+	case DEFAULT_ENV: env_add(&options->default_env, optarg); break;
+	case ENV_FILE: env_file(&options->env, optarg); break;
+	case ENV_LIST: env_list(&options->env, optarg); break;
 	case PWD: options->pwd = optarg; break;
-	case NAME: options->program_name = optarg; break;
+	/* At once: what is wrong with the words behind it is said in its name. */
+	case NAME: options->program_name = program_name = optarg; break;
 	case AS_ROOT: options->as_root = true; break;
 	case SHELL: options->shell = true; break;
 	case VERSION: printf("slirp (AppPot) %s\n", APPPOT_VERSION); exit(0);

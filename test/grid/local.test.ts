@@ -1,11 +1,12 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
 import { LocalBackend } from '../../src/grid/local/backend.ts';
 import { run } from '../../src/process/run.ts';
 import { guestParts, newFolder } from '../helpers/guest.ts';
-import { contractTests, send, shell, submission, until } from './contract.ts';
+import { listedWords } from '../helpers/processes.ts';
+import { contractTests, NAMES, send, shell, submission, until } from './contract.ts';
 
 const subject = (folder: string) => ({
   backend: new LocalBackend({
@@ -60,4 +61,30 @@ test('apppot-job starts a task once, and never again', async (t) => {
     t.regex(stderr, /has been started before/);
   }
   t.is(await readFile(join(job.native, 'count'), 'utf8'), 'once\n');
+});
+
+test('values of variables are in no list of processes, and nobody else can read them', async (t) => {
+  const parts = guestParts(t);
+  if (parts === undefined) return;
+  const { backend } = subject(await newFolder(t));
+  const secret = `hush-${process.pid}-job`;
+  const task = { ...shell('printf %s "$TOKEN"; exec sleep 60'), env: { TOKEN: `${secret}\nand more` } };
+  const seen = new Set<string>();
+  const look = (): void => {
+    for (const words of listedWords()) if (words.includes(secret)) seen.add(words);
+  };
+  const timer = setInterval(look, 20);
+  const [job] = await send(t, backend, submission(parts, { batch: false }, [task]));
+  if (job === undefined) return;
+  const output = async (): Promise<string> => (await backend.read(job, 'stdout', NAMES))?.toString() ?? '';
+  while (!(await output()).endsWith('and more')) await delay(50);
+  look();
+  clearInterval(timer);
+  await backend.cancel([job]);
+  await until(backend, [job]);
+  t.is(await output(), `${secret}\nand more`);
+  t.deepEqual([...seen], []);
+  // Who cannot enter these folders can read nothing in them.
+  for (const folder of [job.native, join(job.native, '..'), join(job.native, '..', 'apppot-parts')])
+    t.is((await stat(folder)).mode & 0o777, 0o700);
 });

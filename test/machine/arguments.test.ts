@@ -1,7 +1,10 @@
-import { writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { copyFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import test from 'ava';
 import { guestParts, launch, newFolder, start } from '../helpers/guest.ts';
+import { listedWords } from '../helpers/processes.ts';
+import { requireOrSkip } from '../helpers/require.ts';
 
 const HOSTILE = [
   'plain',
@@ -151,4 +154,58 @@ test.serial('--pwd starts in another folder of the guest; one that is not there 
   const wrong = await start(t, parts, ['--pwd', '/not/there', '--', 'pwd']);
   t.is(wrong.code, 125);
   t.regex(wrong.stderr, /\/not\/there/);
+});
+
+test.serial('values of --env NAME, of --env-file and of proxies are in no list of processes', async (t) => {
+  const parts = guestParts(t);
+  if (parts === undefined) return;
+  const cwd = await newFolder(t);
+  const secret = (what: string): string => `hush-${process.pid}-${what}`;
+  await writeFile(path.join(cwd, 'vars'), `IN_FILE=${secret('file')}\nBY_FILE\n`);
+  await writeFile(path.join(cwd, 'list'), `env=IN_LIST=${secret('list')}\nsecond line\0`);
+  const env = { GIVEN: secret('given'), BY_FILE: secret('by-file'), http_proxy: secret('proxy') };
+  const options = ['-e', 'GIVEN', '--env-file', 'vars', '--env-list', 'list'];
+  const running = launch(parts, [...options, '--', 'sh', '-c', 'env; echo ready; exec sleep 60'], {
+    cwd,
+    env,
+  });
+  const seen = new Set<string>();
+  const look = (): void => {
+    for (const words of listedWords()) if (words.includes(`hush-${process.pid}`)) seen.add(words);
+  };
+  const timer = setInterval(look, 20);
+  await running.shows('ready\n');
+  clearInterval(timer);
+  look();
+  running.child.kill('SIGTERM');
+  const { stdout } = await running.ended;
+  for (const line of [
+    `GIVEN=${secret('given')}`,
+    `IN_FILE=${secret('file')}`,
+    `BY_FILE=${secret('by-file')}`,
+    `IN_LIST=${secret('list')}\nsecond line`,
+    `http_proxy=${secret('proxy')}`,
+  ])
+    t.true(stdout.includes(`${line}\n`));
+  t.deepEqual([...seen], []);
+});
+
+test.serial('variables reach the job without a supervisor, too', async (t) => {
+  const parts = guestParts(t);
+  const stock = '/usr/bin/linux.uml';
+  if (!requireOrSkip(t, existsSync(stock), 'the package user-mode-linux is not installed')) return;
+  if (parts === undefined) return;
+  const cwd = await newFolder(t);
+  // A folder of its own: no slirp beside the launcher.
+  await copyFile(parts.launcher, path.join(cwd, 'apppot-start'));
+  await writeFile(path.join(cwd, 'vars'), '# comment\nFILED=a b\nCOPIED');
+  await writeFile(path.join(cwd, 'list'), 'env=LISTED=one\ntwo\0');
+  const options = ['-q', '--kernel', stock, '-e', 'GIVEN', '--env-file', 'vars', '--env-list', 'list'];
+  const script = 'printf "%s|" "$GIVEN" "$FILED" "$COPIED" "$LISTED"';
+  const alone = { ...parts, launcher: path.join(cwd, 'apppot-start') };
+  const ended = await launch(alone, [...options, '--', 'sh', '-c', script], {
+    cwd,
+    env: { GIVEN: "it's", COPIED: '$x' },
+  }).ended;
+  t.is(ended.stdout.toString(), "it's|a b|$x|one\ntwo|");
 });
