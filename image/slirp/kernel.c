@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -48,6 +49,30 @@ static void block_signals(void)
 	sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
+static void go_first(void)
+{
+	/*
+	 * Where memory ends, the host's or the job's share of it, the guest goes
+	 * before the programs that can say why. Its memory is in use until the last
+	 * of its processes is gone, so one victim may not be enough: the next one
+	 * would be the supervisor, or the batch system's. Anybody may raise the
+	 * score (proc(5)); where that fails, it is as it was.
+	 */
+	char text[16] = "";
+	int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (pread(fd, text, sizeof(text) - 1, 0) > 0) {
+		long score = strtol(text, NULL, 10) + 100;
+		int length = snprintf(text, sizeof(text), "%ld", score > 1000 ? 1000 : score);
+
+		if (pwrite(fd, text, (size_t)length, 0) < 0)
+			errno = 0;
+	}
+	close(fd);
+}
+
 static void become_kernel(const struct kernel *kernel, pid_t parent, int failed)
 {
 	struct rlimit no_core = { 0, 0 };
@@ -62,6 +87,7 @@ static void become_kernel(const struct kernel *kernel, pid_t parent, int failed)
 	setsid();
 	block_signals();
 	setrlimit(RLIMIT_CORE, &no_core);
+	go_first();
 	if (kernel->pin)
 		sched_setaffinity(0, sizeof(kernel->cpus), &kernel->cpus);
 	dup2(null, STDIN_FILENO);

@@ -48,14 +48,14 @@ const REASONS: Readonly<Record<string, LostReason>> = {
 
 /** The end of a job, as its outcome tells it. */
 export function statusOf(outcome: JobOutcome): JobStatus {
-  const { origin, exitCode, signal, error, node, startedAt, endedAt } = outcome;
+  const { origin, exitCode, signal, node, startedAt, endedAt } = outcome;
   const reason = reasonOf(outcome);
   return {
     state: exitCode === 0 && origin === 'job' ? 'done' : 'failed',
     exitCode,
     ...(signal === null ? {} : { signal }),
     ...(reason === undefined ? {} : { reason }),
-    ...(error === undefined ? {} : { message: error.message }),
+    ...messageOf(outcome, reason),
     ...(node === undefined ? {} : { node }),
     ...(startedAt === undefined ? {} : { startedAt }),
     ...(endedAt === undefined ? {} : { endedAt }),
@@ -66,6 +66,16 @@ export function statusOf(outcome: JobOutcome): JobStatus {
       maxRss: outcome.maxRssKiB ?? 0,
     },
   };
+}
+
+/** The sentence of the launcher; of its own accord, only where a reason alone leaves a question. */
+function messageOf({ error }: JobOutcome, reason: LostReason | undefined): { readonly message?: string } {
+  if (error !== undefined) return { message: error.message };
+  return reason === 'out-of-memory'
+    ? {
+        message: 'The memory of its guest was used up, and a program ended by that. Ask for more with --mem.',
+      }
+    : {};
 }
 
 function reasonOf({

@@ -12,7 +12,17 @@ import { silent } from '../../src/progress.ts';
 import { run } from '../../src/process/run.ts';
 import { gridLab } from '../helpers/grid.ts';
 import { guestParts, newFolder } from '../helpers/guest.ts';
-import { contractTests, HOSTILE, send, shell, signal, statuses, submission, until } from './contract.ts';
+import {
+  contractTests,
+  HOSTILE,
+  NAMES,
+  send,
+  shell,
+  signal,
+  statuses,
+  submission,
+  until,
+} from './contract.ts';
 
 /** A backend on the lab's Slurm, or undefined when the test is to be skipped. */
 async function open(t: ExecutionContext, more: SlurmOptions = {}, transport = new LocalTransport()) {
@@ -246,6 +256,31 @@ test('at its time limit a job ends cleanly and its results are there; one that c
   const folder = await newFolder(t);
   await backend.fetch(clean, folder, { signal, progress: silent, outputs: ['early'] });
   t.is(await readFile(join(folder, 'early'), 'utf8'), 'begun\nasked\n');
+});
+
+test('a job has all the memory that it asked for; when it or its guest takes more, each is told in its own words', async (t) => {
+  const parts = guestParts(t);
+  const subject = await open(t);
+  // Less than the guest may take, as a site's default may be: Slurm itself has to end it.
+  const tight = await open(t, { options: ['--mem=200'] });
+  if (parts === undefined || subject === undefined || tight === undefined) return;
+  // dd(1) holds a block in memory, tail(1) a line. Files have to find their place beside that.
+  const both = 'dd if=/dev/zero of=/var/tmp/full bs=1M count=500; dd if=/dev/zero bs=450M count=1 | wc -c';
+  const line = shell('head -c 600M /dev/zero | tail -n 1');
+  const send512 = (to: typeof subject, task: ReturnType<typeof shell>) =>
+    send(t, to.backend, submission(parts, to, [task], { memory: 512 }));
+  const [fits] = await send512(subject, shell(both));
+  const [guest] = await send512(subject, line);
+  const [host] = await send512(tight, line);
+  if (fits === undefined || guest === undefined || host === undefined) return;
+  const [one, two, three] = await until(subject.backend, [fits, guest, host], undefined, 120_000);
+  t.like(one, { state: 'done', exitCode: 0 });
+  const said = (await subject.backend.read(fits, 'stdout', NAMES))?.toString() ?? '';
+  t.regex(said, /^471859200\n/);
+  t.like(two, { state: 'failed', reason: 'out-of-memory' });
+  t.regex(two?.message ?? '', /memory of its guest was used up/);
+  t.like(three, { state: 'failed', reason: 'out-of-memory', native: 'OUT_OF_MEMORY' });
+  t.regex(three?.message ?? '', /^Slurm ended it: it took more memory/);
 });
 
 /** Stops the session of the process in this file, once it is written. */

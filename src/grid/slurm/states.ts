@@ -42,9 +42,12 @@ const ACTIVE: Readonly<Record<string, JobStatus['state']>> = {
 };
 
 const LOST: Readonly<Record<string, { reason: LostReason; message: string }>> = {
-  TIMEOUT: { reason: 'time-limit', message: 'Slurm ended it at its time limit.' },
+  TIMEOUT: { reason: 'time-limit', message: 'Slurm ended it at its time limit. Ask for more with --time.' },
   DEADLINE: { reason: 'time-limit', message: 'Slurm ended it at its deadline.' },
-  OUT_OF_MEMORY: { reason: 'out-of-memory', message: 'It used more memory than it had asked for.' },
+  OUT_OF_MEMORY: {
+    reason: 'out-of-memory',
+    message: 'Slurm ended it: it took more memory than it had been given there. Ask for more with --mem.',
+  },
   NODE_FAIL: { reason: 'node-fail', message: 'Its node failed.' },
   BOOT_FAIL: { reason: 'node-fail', message: 'Its node could not be started.' },
   PREEMPTED: { reason: 'preempted', message: 'It was preempted by another job.' },
