@@ -27,6 +27,13 @@ static bool is_lead(const struct change *change)
 static void copy_content(struct stream *stream, int root, const struct change *change, uint64_t *done, uint64_t total)
 {
 	static uint8_t *buffer;
+	const uint8_t *content;
+	if (ext4_content(&change->meta, &content)) {
+		put_bytes(stream, content, (size_t)change->meta.size);
+		put_padding(stream, (uint64_t)change->meta.size);
+		progress(*done += (uint64_t)change->meta.size, total);
+		return;
+	}
 	if (buffer == NULL)
 		buffer = allocate(1 << 18);
 	const char *name;
@@ -48,7 +55,8 @@ static void copy_content(struct stream *stream, int root, const struct change *c
 	}
 	struct stat stat;
 	if (left > 0 || fstat(fd, &stat) != 0 || stat.st_size != change->meta.size ||
-		stat.st_mtim.tv_sec != change->meta.mtime || (uint32_t)stat.st_mtim.tv_nsec != change->meta.mtime_ns)
+		stat.st_mtim.tv_sec != change->meta.mtime || (uint32_t)stat.st_mtim.tv_nsec != change->meta.mtime_ns ||
+		stat.st_mode != change->meta.mode || stat.st_uid != change->meta.uid || stat.st_gid != change->meta.gid)
 		die(FAILED, "stop the program that writes it, or add it to the exclude list, and repeat the command",
 			"/%s changed while it was read", change->path);
 	close(fd);

@@ -146,10 +146,10 @@ static void visit(void *context, const struct place *found)
 		next_line(base);
 	}
 	bool known = base->has_line && strcmp(base->line.path, place->path) == 0;
-	/* The disk may only say that nothing happened to a file of one name; the kernel says all else. A path that is gone
-	 * is missing when the next one comes. */
-	bool is_clear = known && base->line.group == NULL && (S_ISDIR(place->meta.mode) || place->meta.links == 1) &&
-		is_untouched(base, &place->meta);
+	/* The disk may only say that nothing happened to a file of one name, or that a plain one is new; the kernel says all
+	 * else. A path that is gone is missing when the next one comes. */
+	bool is_clear = (S_ISDIR(place->meta.mode) || place->meta.links == 1) &&
+		(known ? base->line.group == NULL && is_untouched(base, &place->meta) : place->meta.plain);
 	if (place->folder < 0 && !is_clear && !look(differ->root, place))
 		return;
 	differ->changes->looked += place->folder >= 0;

@@ -50,6 +50,10 @@ void read_xattrs(const struct place *place, struct text *text)
 {
 	static char names[65536];
 	text->length = 0;
+	if (place->folder < 0 && place->meta.plain) {
+		add(text, "-");
+		return;
+	}
 	enter(place->folder, place->path);
 	ssize_t length = llistxattr(place->name, names, sizeof names);
 	if (length < 0 && errno != ENOTSUP && errno != ENOENT)
@@ -136,16 +140,25 @@ void read_target(const struct place *place, struct text *text)
 	add(text, target);
 }
 
-void digest_file(const struct place *place, char digest[DIGEST_TEXT])
+bool digest_file(const struct place *place, char digest[DIGEST_TEXT])
 {
 	static uint8_t *buffer;
+	const uint8_t *content;
+	struct sha256 hash;
+	sha256_start(&hash);
+	if (place->folder < 0) {
+		bool done = ext4_content(&place->meta, &content);
+		if (done) {
+			sha256_add(&hash, content, (size_t)place->meta.size);
+			sha256_text(&hash, digest);
+		}
+		return done;
+	}
 	if (buffer == NULL)
 		buffer = allocate(BUFFER);
 	int fd = openat(place->folder, place->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		die_errno("cannot read /%s", place->path);
-	struct sha256 hash;
-	sha256_start(&hash);
 	ssize_t length;
 	while ((length = read(fd, buffer, BUFFER)) > 0)
 		sha256_add(&hash, buffer, (size_t)length);
@@ -153,4 +166,5 @@ void digest_file(const struct place *place, char digest[DIGEST_TEXT])
 		die_errno("cannot read /%s", place->path);
 	close(fd);
 	sha256_text(&hash, digest);
+	return true;
 }

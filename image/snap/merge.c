@@ -63,16 +63,16 @@ static bool is_zero(const char *data, size_t length)
 	return length > 0 && data[0] == 0 && memcmp(data, data + 1, length - 1) == 0;
 }
 
-/* Blocks of zeros become holes. */
-static void write_content(struct merger *merger, const char *node)
+/* Blocks of zeros become holes. Returns the file's descriptor. */
+static int write_content(struct merger *merger, const char *node)
 {
 	static char *buffer;
 	if (buffer == NULL)
 		buffer = allocate(1 << 18);
-	int fd = openat(merger->journal.stage, node, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = openat(merger->journal.stage, node, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (fd < 0)
 		die_errno("cannot write /%s", merger->archive.entry.path);
-	off_t position = 0;
+	off_t position = 0, end = 0;
 	for (size_t length; (length = get_content(&merger->archive, buffer, 1 << 18)) > 0; position += (off_t)length) {
 		merger->bytes += length;
 		for (size_t done = 0, part; done < length; done += part) {
@@ -92,10 +92,12 @@ static void write_content(struct merger *merger, const char *node)
 					die_errno("cannot write /%s", merger->archive.entry.path);
 				sent += wrote > 0 ? (size_t)wrote : 0;
 			}
+			end = position + (off_t)(done + part);
 		}
 	}
-	if (ftruncate(fd, position) != 0 || close(fd) != 0)
+	if (end < position && ftruncate(fd, position) != 0)
 		die_errno("cannot write /%s", merger->archive.entry.path);
+	return fd;
 }
 
 /* Makes the entry in the stage, with all its facts. */
@@ -107,9 +109,11 @@ static void stage_node(struct merger *merger, const char *node)
 	line_of(&line, entry);
 	switch (entry->type) {
 	case 'f':
-		write_content(merger, node);
+		result = set_new_facts(&merger->journal, write_content(merger, node), node, &line);
 		*set_find(&merger->nodes, entry->path, strlen(entry->path), true) = merger->journal.nodes;
-		break;
+		if (result != 0)
+			die_errno("cannot write /%s", entry->path);
+		return;
 	case 'd':
 		result = mkdirat(stage, node, 0700);
 		break;
@@ -266,7 +270,7 @@ static void merge_file(int root, const char *name)
 		stage_entry(merger);
 		if (options.verbose && merger->archive.entry.change != 'P')
 			fprintf(stderr, "%c /%s\n", merger->archive.entry.change, merger->archive.entry.path);
-		progress(merger->archive.entries, merger->archive.entries + 1);
+		progress(merger->archive.entries, 0);
 	}
 	empty_opaque(merger);
 	if (merger->settings.length > 0)

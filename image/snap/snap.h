@@ -30,7 +30,7 @@ enum { FAILED = 1, USAGE = 2, OTHER_BASE = 3, DAMAGED = 4, NO_BASE = 5 };
 
 struct options {
 	const char *command, *root, *exclude, *base, *output;
-	bool verbose, just_print, json, progress, force, stat, suspect_all, built;
+	bool verbose, just_print, json, progress, force, stat, suspect_all, built, still;
 	int64_t epoch;
 	char **files;
 	int file_count;
@@ -51,8 +51,10 @@ void *grow(void *array, size_t count, size_t *capacity, size_t size);
 char *keep(const char *text);
 /* Set by Ctrl-C. */
 extern volatile sig_atomic_t interrupted;
-/* One line `progress DONE TOTAL`, at most ten a second. */
+/* One line `progress DONE TOTAL`, at most ten a second; a total of 0 is not known. Ends the program after Ctrl-C. */
 void progress(uint64_t done, uint64_t total);
+/* The same for what has to be finished. */
+void progress_to_end(uint64_t done, uint64_t total);
 
 /* Text that grows; length without the final zero. */
 struct text {
@@ -130,10 +132,11 @@ struct meta {
 	int64_t size, mtime, ctime;
 	uint32_t mtime_ns, ctime_ns;
 	uint32_t mode, uid, gid, links, major, minor;
+	bool plain; /* from the disk: a file or folder without attributes, as the disk shows it */
 };
 struct place {
 	const char *path;
-	int folder; /* descriptor of the folder that holds it; -1 when only the disk was read: see look() */
+	int folder; /* descriptor of the folder that holds it; -1 when only the disk was read, see look() */
 	const char *name; /* in that folder */
 	struct meta meta;
 	bool is_mount; /* the root of another file system, which is not entered */
@@ -142,8 +145,8 @@ void meta_from(struct meta *meta, const struct stat *stat);
 char type_of(uint32_t mode);
 /* Every path below the root in the order of its bytes, "." for the root itself. */
 void walk(int root, void (*visit)(void *context, const struct place *place), void *context);
-/* The same from the disk where that is possible: places without a descriptor, with what can decide whether a path is
- * untouched (no device numbers). */
+/* The same from the disk where that is possible and not --suspect-all: places without a descriptor, with what can decide
+ * whether a path is untouched (no device numbers). */
 void walk_disk(int root, void (*visit)(void *context, const struct place *place), void *context);
 /* Asks the kernel about such a place; false when it is not there any more. Valid until the next call. */
 bool look(int root, struct place *place);
@@ -156,6 +159,9 @@ void walk_ignores(uint64_t device, uint64_t inode);
 
 bool ext4_open(int root);
 void ext4_close(void);
+/* Where nothing else runs (APPPOT_SNAP_STILL), the content of a small plain file: no call for each file, and one read
+ * brings many. False when the kernel has to be asked. Valid until the next call. */
+bool ext4_content(const struct meta *meta, const uint8_t **data);
 /* False when the inode is not in use, or the disk cannot be understood. */
 bool ext4_look(uint64_t inode, struct meta *meta);
 /* Calls back for each name in a folder; false when it cannot be understood, maybe after some calls. */
@@ -163,10 +169,12 @@ bool ext4_list(uint64_t folder, void (*found)(void *context, const char *name, u
 
 /* ---- facts.c: what has to be read from a path, beyond its meta */
 
-/* Extended attributes as in a manifest: name=hex, sorted, separated by commas; "-" without any. */
+/* The facts of a place without a descriptor are known only when it is plain.
+ * Extended attributes as in a manifest: name=hex, sorted, separated by commas; "-" without any. */
 void read_xattrs(const struct place *place, struct text *text);
 void read_target(const struct place *place, struct text *text);
-void digest_file(const struct place *place, char digest[DIGEST_TEXT]);
+/* False when there is no descriptor, and the disk does not tell. */
+bool digest_file(const struct place *place, char digest[DIGEST_TEXT]);
 /* Attributes in a manifest's form to a folder's entry; each is also removed when it is not in the text. */
 int write_xattrs(int folder, const char *name, const char *xattrs);
 /* The next attribute of a manifest's form: name and value are put into the buffers; false at the end. */
@@ -330,6 +338,8 @@ struct journal {
 	struct text text;
 	int root, stage;
 	uint64_t nodes;
+	bool is_known, is_plain; /* of what is made in the stage */
+	uint32_t mode, uid, gid;
 };
 /* Makes the folder in which a change is prepared; whatever ends the program before commit() removes it. */
 void start_stage(struct journal *journal, int root);
@@ -346,6 +356,8 @@ void drop_stage(struct journal *journal);
 bool recover(int root);
 /* Mode, owner, attributes and time of an entry. */
 int set_facts(int folder, const char *name, const struct line *line);
+/* The same for a file in the stage that was just made and written; closes it. */
+int set_new_facts(struct journal *journal, int fd, const char *node, const struct line *line);
 
 /* ---- commands */
 

@@ -10,6 +10,7 @@
 #include "snap.h"
 
 struct writer {
+	int root;
 	FILE *file, *index;
 	struct base *base;
 	struct sha256 hash;
@@ -18,10 +19,13 @@ struct writer {
 	int64_t now;
 };
 
-static void write_line(void *context, const struct place *place)
+static void write_line(void *context, const struct place *found)
 {
 	struct writer *writer = context;
 	struct base *base = writer->base;
+	struct place copy = *found, *place = &copy;
+	if (place->folder < 0 && !place->meta.plain && !look(writer->root, place))
+		return;
 	struct line line;
 	char digest[DIGEST_TEXT];
 	line_from(&line, place);
@@ -37,7 +41,8 @@ static void write_line(void *context, const struct place *place)
 			read_target(place, &writer->target);
 			line.target = writer->target.data;
 		} else if (line.type == 'f') {
-			digest_file(place, digest);
+			if (!digest_file(place, digest) && (!look(writer->root, place) || !digest_file(place, digest)))
+				return;
 			line.digest = digest;
 		}
 	}
@@ -61,7 +66,7 @@ static void write_line(void *context, const struct place *place)
 uint64_t write_state(int root, FILE *file, FILE *index, struct base *base, char id[DIGEST_TEXT])
 {
 	struct writer *writer = allocate(sizeof *writer);
-	*writer = (struct writer){.file = file, .index = index, .base = base, .now = time(NULL)};
+	*writer = (struct writer){.root = root, .file = file, .index = index, .base = base, .now = time(NULL)};
 	char header[INDEX_HEADER] = "";
 	if (base != NULL) {
 		next_line(base);
@@ -75,7 +80,7 @@ uint64_t write_state(int root, FILE *file, FILE *index, struct base *base, char 
 		writer->now = stat.st_ctim.tv_sec;
 	}
 	sha256_start(&writer->hash);
-	walk(root, write_line, writer);
+	walk_disk(root, write_line, writer);
 	sha256_text(&writer->hash, id);
 	if (index != NULL) {
 		snprintf(header, sizeof header, "APPPOT-INDEX 1 %s %" PRIu64 "\n", id, writer->count);

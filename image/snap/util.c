@@ -126,10 +126,15 @@ char *keep(const char *text)
 
 void progress(uint64_t done, uint64_t total)
 {
-	static struct timespec last;
-	struct timespec now;
 	if (interrupted)
 		die(FAILED, NULL, "interrupted");
+	progress_to_end(done, total);
+}
+
+void progress_to_end(uint64_t done, uint64_t total)
+{
+	static struct timespec last;
+	struct timespec now;
 	/* In a guest, asking for the time takes as long as looking at a file. */
 	static unsigned calls;
 	if (!options.progress || calls++ % 32 != 0)

@@ -281,8 +281,7 @@ void walk(int root, void (*visit)(void *context, const struct place *place), voi
 
 void walk_disk(int root, void (*visit)(void *context, const struct place *place), void *context)
 {
-	bool disk = ext4_open(root);
-	start_walk(root, disk, visit, context);
-	if (disk)
-		ext4_close();
+	/* It stays open, for content; what an earlier walk has read is old. */
+	ext4_close();
+	start_walk(root, !options.suspect_all && ext4_open(root), visit, context);
 }

@@ -67,7 +67,7 @@ export async function callInGuest(call: GuestCall, scratch: string): Promise<Ans
   const options = [
     ...sourceWords(call),
     ...['--job-folder', job, '--outcome', outcome, '--mem', loadSettings().mem?.value ?? MEMORY],
-    ...['--network', 'none', '--grace', '2', '--as-root', '--quiet'],
+    ...['--network', 'none', '--grace', '2', '--as-root', '--quiet', '--env', 'APPPOT_SNAP_STILL=1'],
     ...(call.stdin === undefined ? ['--no-stdin'] : []),
   ];
   const program = ['/home/user/job/apppot-snap', '--json', '--progress', ...call.words];

@@ -33,7 +33,13 @@ export interface LayerOptions {
 }
 
 /** Memory of sqfstar's queues. */
-const MEMORY = '128M';
+const MEMORY = '64M';
+
+/**
+ * With more paths than this equal files are stored as often as they are there: sqfstar compares each file with all others
+ * of the same size, so a million of them take hours.
+ */
+const MOST_COMPARED = 20_000;
 
 /** Unfinished files of killed processes are older than this, in milliseconds. */
 const LEFT_MS = 24 * 3600 * 1000;
@@ -128,10 +134,10 @@ async function makeLayer(
   signal: AbortSignal,
 ): Promise<boolean> {
   const { helper } = await snapRuntime();
-  const { base } = await verifyFile(file, signal);
+  const { base, added = 0, changed = 0 } = await verifyFile(file, signal);
   const part = join(target, '..', `.${randomBytes(6).toString('hex')}.part`);
   try {
-    if ((await pack(file, part, signal)) > 0) return false;
+    if ((await pack(file, part, added + changed > MOST_COMPARED, signal)) > 0) return false;
     const handle = await open(part, 'r+');
     try {
       const { size } = await handle.stat();
@@ -158,10 +164,11 @@ async function makeLayer(
  * apppot-snap layer-tar | sqfstar. No time of making goes in. sqfstar passes over
  * the archive's own root folder; an overlay shows the one of its upper half anyway.
  *
+ * @param isMany store equal files apart
  * @returns how many paths have access lists: names that squashfs has no number for
  * @see https://docs.kernel.org/filesystems/squashfs.html
  */
-async function pack(file: string, part: string, signal: AbortSignal): Promise<number> {
+async function pack(file: string, part: string, isMany: boolean, signal: AbortSignal): Promise<number> {
   const { snap } = await snapRuntime();
   const words = [
     '-comp',
@@ -170,6 +177,7 @@ async function pack(file: string, part: string, signal: AbortSignal): Promise<nu
     '-no-progress',
     '-quiet',
     '-exit-on-error',
+    ...(isMany ? ['-no-duplicates'] : []),
     '-mem',
     MEMORY,
     part,

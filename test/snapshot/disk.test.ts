@@ -25,17 +25,24 @@ $snap --root $PWD/fs base >/dev/null
 umount fs && cp fs.img copy.img && mount -o loop fs.img fs
 $snap --root $PWD/fs --json changes -n 2>/dev/null | grep -q '"added":0,"changed":0,"deleted":0'
 (cd fs/many && many 1 3 1500 | xargs -d '\\n' rm)
-echo new >fs/many/new; echo two >fs/deep/a/b/c/file; mv fs/moved fs/deep/a/elsewhere; rm -r fs/gone; ln fs/same fs/third
+echo new >fs/many/new; head -c 9000 /dev/urandom >fs/many/small; truncate -s 8000 fs/many/holes; echo end >>fs/many/holes; fallocate -l 5000 fs/many/room 2>/dev/null || true
+head -c 200000 /dev/urandom >fs/many/large; : >fs/many/empty; echo x >fs/many/tagged; setfattr -n user.b -v c fs/many/tagged 2>/dev/null || true
+ echo two >fs/deep/a/b/c/file; mv fs/moved fs/deep/a/elsewhere; rm -r fs/gone; ln fs/same fs/third
 touch -d 2001-01-01T00:00:00.123456789 fs/same; chmod 700 fs/deep; chown -h 70000:80000 fs/link; rm fs/node; mknod fs/node b 8 300
 echo three >fs/second; rm fs/longlink; mkdir fs/longlink; setfattr -n user.a -v b fs/pipe 2>/dev/null || true
 touch -d 2500-01-01 fs/many/new
 $snap --root $PWD/fs changes -o a.tar >/dev/null
 $snap --root $PWD/fs --suspect-all changes -o b.tar >/dev/null
 cmp a.tar b.tar
+sync; sleep 2.1
+APPPOT_SNAP_STILL=1 $snap --root $PWD/fs changes -o c.tar >/dev/null
+cmp a.tar c.tar
 mount -o loop copy.img copy
 $snap --root $PWD/copy merge a.tar >/dev/null
-$snap --root $PWD/fs manifest >fs.list
-$snap --root $PWD/copy manifest >copy.list
+for still in '' APPPOT_SNAP_STILL=1; do env $still $snap --root $PWD/fs manifest >fs.list.$still; done
+$snap --root $PWD/fs --suspect-all manifest >fs.list
+cmp fs.list fs.list.; cmp fs.list fs.list.APPPOT_SNAP_STILL=1
+$snap --root $PWD/copy --suspect-all manifest >copy.list
 cmp fs.list copy.list
 wc -l <fs.list
 $snap --root $PWD/fs --json changes -n 2>/dev/null
