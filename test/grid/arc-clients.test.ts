@@ -1,10 +1,9 @@
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { packageFile } from '../../src/config/paths.ts';
 import type { RemoteJob, Submission } from '../../src/job/types.ts';
 import { silent } from '../../src/progress.ts';
 import { ArcClient } from '../../src/grid/arc/client.ts';
@@ -100,33 +99,6 @@ test('arcstat knows a job of ours, arcget fetches its results; names reach A-REX
   await arcTool(lab, home, ['arcget', '-k', '-D', path.join(home, 'got'), job.native]);
   const [folder = ''] = await readdir(path.join(home, 'got'));
   t.is(await readFile(path.join(home, 'got', folder, 'out', 'copy'), 'utf8'), 'in\n');
-});
-
-test("the site's runtime environment brings AppPot's runtime, and its limits hold", async (t) => {
-  const lab = gridLab(t);
-  if (lab === undefined) return;
-  const name = 'ENV/APPPOT';
-  const arcctl = (...words: string[]) => execute('arcctl', ['-c', lab.arc.conf, 'rte', ...words]);
-  await mkdir(path.join(lab.arc.rteDir, 'ENV'), { recursive: true });
-  await copyFile(packageFile('templates', 'ENV', 'APPPOT'), path.join(lab.arc.rteDir, name));
-  await arcctl('enable', name).catch(() => undefined);
-  await arcctl('params-set', name, 'APPPOT_RUNTIME', '/shared/apppot runtime');
-  await arcctl('params-set', name, 'APPPOT_MAX_CPUS', '2');
-  const arc = arcBackend(t, lab, { rte: name });
-  const plain = scriptSubmission('printf %s "$APPPOT_RUNTIME" >result');
-  const small = await submitAll(arc, plain);
-  const large = await submitAll(arc, {
-    ...scriptSubmission('true'),
-    description: { ...PLAIN, cpus: 3 },
-  });
-  const [one, other] = await untilEnded(arc, [...small, ...large]);
-  t.is(one?.state, 'done');
-  t.like(other, { state: 'failed', reason: 'launch' });
-  const folder = await newFolder(t);
-  const [job] = small;
-  if (job === undefined) return;
-  await arc.fetch(job, folder, { signal, progress: silent, outputs: ['result*'] });
-  t.is(await readFile(path.join(folder, 'result'), 'utf8'), '/shared/apppot runtime');
 });
 
 test('A-REX takes a proxy that we signed, and openssl finds it sound (RFC 3820)', async (t) => {

@@ -98,10 +98,17 @@ export async function fetchJobs(
     const text = results.map(({ id, folder, files }) => `${id}: ${files.length} files in ${folder}`);
     context.display().result(results, text.join('\n'));
     if (running > 0)
-      work.options.progress.note(`${running} task(s) have not ended: their results stay where they are`);
+      work.options.progress.note(
+        running === 1
+          ? 'one task has not ended: its results stay where they are'
+          : `${running} tasks have not ended: their results stay where they are`,
+      );
     if (results.length === 0)
       throw new ApppotError('job-state', 'There is nothing to fetch.', {
-        hint: 'Results come when a job has ended: apppot jobs wait.',
+        hint:
+          running > 0
+            ? 'Results come when a job has ended: apppot jobs wait.'
+            : 'What was cancelled has no results, nor has what was removed or never got to its target.',
       });
   });
 }
@@ -143,6 +150,8 @@ export async function cancelJobs(
       failed.push(...[...result.failures.values()].map(({ message }) => message));
     }
     context.display().result({ cancelled: asked, failed }, lines.join('\n'));
+    if (asked.length === 0 && failed.length === 0 && !chosen.some(({ job }) => isOpen(job)))
+      work.options.progress.note('nothing to cancel: all of it has ended');
     if (failed.length > 0) throw new ApppotError('target', failed.join('\n'));
   });
 }
@@ -271,5 +280,10 @@ export async function jobStats(context: CommandContext, words: Words, choice: Ch
     context
       .display()
       .result(stats, rows.length === 0 ? '' : table(['ID', 'NAME', 'STATE', 'WALL', 'CPU', 'MEMORY'], rows));
+    const unknown = chosen.flatMap(tasksOf).length - rows.length;
+    if (unknown > 0)
+      work.options.progress.note(
+        `not told: ${unknown} of ${unknown + rows.length} tasks, which have not ended, or ended without a word of what they used`,
+      );
   });
 }

@@ -87,7 +87,9 @@ export function why(status: JobStatus): string {
         ? `exit code ${exitCode}`
         : `signal ${signal}`
       : undefined;
-  return [code ?? reason, message].filter((text) => text !== undefined).join(': ');
+  // "cancelled (cancelled)" says nothing.
+  const word = code ?? (reason === status.state ? undefined : reason);
+  return [word, message].filter((text) => text !== undefined).join(': ');
 }
 
 /** Everything about the tasks of a job, for `jobs show`. */
@@ -99,7 +101,7 @@ export function jobDetails({ job, positions }: Chosen, unknowns: Unknowns): stri
     ['name', description.name],
     ['target', record.target],
     ['command', description.program.join(' ')],
-    ['image', description.image],
+    ['image', description.image === 'site:' ? "the site's own" : description.image],
     ['processors', String(description.cpus)],
     ['memory', `${description.memory} MiB`],
     ['time limit', description.time === undefined ? 'none' : formatTime(description.time)],

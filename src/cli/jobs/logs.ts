@@ -58,12 +58,22 @@ export async function showLog(context: CommandContext, word: string, flags: LogF
         offset += bytes.length;
       }
       if (flags.follow !== true || ended) {
-        if (offset === 0 && !ended)
-          work.options.progress.note(`nothing yet: the job is ${task.status.state}`);
+        if (offset === 0) work.options.progress.note(silence(stream, task.status.state, ended));
         return;
       }
       await delay(1000, undefined, { signal: context.signal }).catch(() => undefined);
       if (context.signal.aborted) return;
     }
   });
+}
+
+/** Why there is nothing to be shown. */
+function silence(stream: JobStream, state: string, ended: boolean): string {
+  if (!ended) return `nothing yet: the job is ${state}`;
+  if (stream === 'console') return 'no console is there: it is kept of launches that failed only';
+  return state === 'cancelled'
+    ? 'nothing is there: the job was cancelled'
+    : { stdout: 'it printed nothing', stderr: 'it printed no errors', target: 'the target says nothing' }[
+        stream
+      ];
 }

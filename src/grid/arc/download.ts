@@ -55,14 +55,17 @@ export async function downloadOutputs(
   for (const { path, isFolder } of files) await makeFolders(folder, isFolder ? path : dirname(path));
   const plain = files.filter(({ isFolder }) => !isFolder);
   let received = 0;
-  await progress.step(`Fetching ${plain.length} files from ${client.http.host}`, async (step) => {
-    await inParallel(plain, 4, async (file) => {
-      await downloadOne(client, id, file, join(folder, file.path), signal, (bytes) => {
-        received += bytes;
-        step.update(`${Math.floor((received / (total || 1)) * 100)} %`);
+  await progress.step(
+    `Fetching ${plain.length === 1 ? 'a file' : `${plain.length} files`} from ${client.http.host}`,
+    async (step) => {
+      await inParallel(plain, 4, async (file) => {
+        await downloadOne(client, id, file, join(folder, file.path), signal, (bytes) => {
+          received += bytes;
+          step.update(`${Math.floor((received / (total || 1)) * 100)} %`);
+        });
       });
-    });
-  });
+    },
+  );
   return plain.map(({ path }) => path);
 }
 

@@ -33,44 +33,48 @@ export async function submitArc(
   const credentials = await client.http.credentials();
   tellAhead(credentials, settings, submission, total, options);
   const results = new Array<Result<RemoteJob>>(jobs.length);
-  await progress.step(`Submitting ${jobs.length} jobs to ${client.http.host}`, async (step) => {
-    const delegation = jobs.some((job) => needsDelegation(job, credentials))
-      ? await delegate(client, signal)
-      : undefined;
-    const extra = delegation === undefined ? {} : { delegation };
-    let sent = 0;
-    let ready = 0;
-    const show = (): void => {
-      const share = total === 0 ? '' : `, ${Math.floor((sent / total) * 100)} % of their inputs`;
-      step.update(`${ready} of ${jobs.length}${share}`);
-    };
-    for (let first = 0; first < jobs.length; first += BATCH) {
-      const batch = jobs.slice(first, first + BATCH);
-      const texts = await inParallel(batch, AT_ONCE, (job) => describeArcJob(job, 'adl', extra));
-      const created = await client.create(bulk(texts), texts.length, signal);
-      for (const [at, id] of created.entries()) {
-        if ('error' in id) {
-          results[first + at] = id;
-          continue;
+  await progress.step(
+    `Submitting ${jobs.length === 1 ? 'a job' : `${jobs.length} jobs`} to ${client.http.host}`,
+    async (step) => {
+      const delegation = jobs.some((job) => needsDelegation(job, credentials))
+        ? await delegate(client, signal)
+        : undefined;
+      const extra = delegation === undefined ? {} : { delegation };
+      let sent = 0;
+      let ready = 0;
+      const show = (): void => {
+        const share = total === 0 ? '' : `, ${Math.floor((sent / total) * 100)} % of their inputs`;
+        step.update(`${ready} of ${jobs.length}${share}`);
+      };
+      for (let first = 0; first < jobs.length; first += BATCH) {
+        const batch = jobs.slice(first, first + BATCH);
+        const texts = await inParallel(batch, AT_ONCE, (job) => describeArcJob(job, 'adl', extra));
+        const created = await client.create(bulk(texts), texts.length, signal);
+        for (const [at, id] of created.entries()) {
+          if ('error' in id) {
+            results[first + at] = id;
+            continue;
+          }
+          results[first + at] = { value: { native: client.urlOf(id.value) } };
         }
-        results[first + at] = { value: { native: client.urlOf(id.value) } };
-      }
-      await inParallel(created, AT_ONCE, async (id, at) => {
-        const job = batch[at];
-        if ('error' in id || job === undefined) return;
-        const onBytes = (bytes: number): void => {
-          sent += bytes;
+        await inParallel(created, AT_ONCE, async (id, at) => {
+          const job = batch[at];
+          if ('error' in id || job === undefined) return;
+          const onBytes = (bytes: number): void => {
+            sent += bytes;
+            show();
+          };
+          // Told of when it can start, or has been cancelled: between the two it is not known what becomes of it.
+          const onKnown = (): Promise<void> =>
+            options.accepted(first + at, { native: client.urlOf(id.value) });
+          const problem = await sendInputs(client, id.value, job, { signal, onBytes, onKnown });
+          if (problem !== undefined) results[first + at] = { error: problem };
+          ready += 1;
           show();
-        };
-        // Told of when it can start, or has been cancelled: between the two it is not known what becomes of it.
-        const onKnown = (): Promise<void> => options.accepted(first + at, { native: client.urlOf(id.value) });
-        const problem = await sendInputs(client, id.value, job, { signal, onBytes, onKnown });
-        if (problem !== undefined) results[first + at] = { error: problem };
-        ready += 1;
-        show();
-      });
-    }
-  });
+        });
+      }
+    },
+  );
   return results;
 }
 

@@ -22,7 +22,8 @@ export async function sandboxParts(
   const base = { script: packageFile('image', 'host', 'apppot-job'), batch: target.type !== 'local' };
   const changes = await Promise.all(description.changes.map((file) => digestOf(file, signal)));
   const provenance = {
-    image: description.image,
+    // The site's own is named by the worker, which sees it.
+    ...(description.image === 'site:' ? {} : { image: description.image }),
     ...(changes.length === 0 ? {} : { changesSha256: changes }),
   };
   const { runtime } = target;
