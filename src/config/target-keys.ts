@@ -20,6 +20,10 @@ const factor = v.pipe(
   v.maxValue(16, 'must be 16 or less'),
 );
 const httpUrl = v.pipe(v.string(), v.regex(/^https?:\/\/[^\s/]+(?:\/\S*)?$/, 'must be an http(s) URL'));
+const httpsUrl = v.pipe(
+  v.string(),
+  v.regex(/^https:\/\/[^\s/@]+(?:\/\S*)?$/, 'must be an https URL such as https://ce.example.org/arex'),
+);
 const sitePath = v.pipe(v.string(), v.regex(/^(?:\/|~\/|site:\/)/, 'must be an absolute path at the site'));
 /** Words as a shell reads them, with quotes and no expansion. */
 const words = v.pipe(
@@ -103,7 +107,7 @@ export const TARGET_KEYS = {
   ),
   path: declare('path', ['slurm'], 'Folders that come first on PATH there, joined by ":".', sitePath),
   // ARC
-  endpoint: declare('endpoint', ['arc'], 'URL of the computing element.', httpUrl),
+  endpoint: declare('endpoint', ['arc'], 'URL of the computing element.', httpsUrl),
   queue: declare('queue', ['arc'], 'Queue.', text),
   certificate: declare('certificate', ['arc'], 'Certificate (PEM) to log in with.', text, true),
   key: declare('key', ['arc'], 'Its private key (PEM).', text, true),

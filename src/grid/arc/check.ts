@@ -1,8 +1,11 @@
 /** `apppot targets check` for a computing element: tries it for real. */
+import { existsSync } from 'node:fs';
+import { request } from 'undici';
 import { ApppotError } from '../../errors.ts';
 import type { CheckLine } from '../backend.ts';
 import type { ArcClient } from './client.ts';
 import { humanDuration, secondsLeft } from './credentials.ts';
+import { connectionError } from './refusals.ts';
 import type { ArcSettings } from './settings.ts';
 
 /** @returns what was tried, up to the first thing that makes the rest pointless */
@@ -44,8 +47,52 @@ export async function checkArc(
   if (!(await attempt('site', siteIs))) return lines;
   if (!(await attempt('access', jobsAre))) return lines;
   await attempt('queue', () => checkQueue(state.info, settings.queue));
-  if (settings.rte !== undefined) await attempt('runtime', () => checkRte(state.info, settings.rte ?? ''));
+  const { rte, runtime, image, baseUrl } = settings;
+  if (rte !== undefined) await attempt('runtime', () => checkRte(state.info, rte));
+  if (runtime !== undefined && isWeb(runtime))
+    await attempt('runtime', () => checkWeb(`${runtime.replace(/\/+$/, '')}/apppot-start`, runtime, signal));
+  if (image !== undefined) await attempt('image', () => checkImage(image, signal));
+  if (baseUrl !== undefined)
+    await attempt('base_url', () => checkWeb(`${baseUrl.replace(/\/+$/, '')}/`, baseUrl, signal, true));
   return lines;
+}
+
+function isWeb(place: string): boolean {
+  return /^https?:/.test(place);
+}
+
+function checkImage(image: string, signal: AbortSignal): Promise<string> | string {
+  if (isWeb(image)) return checkWeb(image, image, signal);
+  if (image.startsWith('site:')) return `${image}, which cannot be seen from here`;
+  if (existsSync(image)) return `${image}, sent with each job (apppot targets stage puts it into web space)`;
+  throw new ApppotError('not-found', `There is no image ${image}.`, {
+    hint: 'image of the target is a file here, or the URL of one that the site fetches.',
+  });
+}
+
+/** Whether something is there, without any name of ours: the site's worker is somebody else. */
+async function checkWeb(url: string, shown: string, signal: AbortSignal, isFolder = false): Promise<string> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(20_000)]);
+  let answer: Awaited<ReturnType<typeof request>>;
+  try {
+    answer = await request(url, { method: 'HEAD', signal: limit });
+    await answer.body.dump();
+  } catch (cause) {
+    signal.throwIfAborted();
+    const { message } = connectionError(new URL(url).host, cause);
+    throw new ApppotError('transport', message, {
+      cause,
+      hint: 'The site has to reach it, too. If it can, and only this machine cannot, all is well.',
+    });
+  }
+  const { statusCode: status } = answer;
+  const size = Number(answer.headers['content-length'] ?? Number.NaN);
+  // A folder of web space need not be listed.
+  if (status < 300 || (isFolder && status < 500))
+    return isFolder || Number.isNaN(size) ? shown : `${shown} (${(size / 1024 ** 2).toFixed(1)} MiB)`;
+  throw new ApppotError('target', `${url} is answered with ${status}.`, {
+    hint: 'apppot targets stage puts runtime and images there.',
+  });
 }
 
 function checkQueue(info: unknown, queue: string | undefined): string {

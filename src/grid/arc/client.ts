@@ -176,7 +176,16 @@ export class ArcClient {
   /** GLUE2 description of the site. */
   async info(signal: AbortSignal): Promise<unknown> {
     const answer = await this.http.askAgain({ method: 'GET', path: '/info', headers: JSON_TYPE, signal });
-    return parseJson(await this.http.text(answer), this.http.host);
+    const text = await this.http.text(answer);
+    const type = String(answer.headers['content-type'] ?? '');
+    if (answer.status === 200 && /json/.test(type)) return parseJson(text, this.http.host);
+    throw new ApppotError(
+      'target',
+      `There is no computing element at ${this.http.base}: it answers ${answer.status}.`,
+      {
+        hint: 'Is the path of the endpoint right? It is often /arex: https://ce.example.org/arex.',
+      },
+    );
   }
 
   /** A list of one is a bare object, an empty one an empty body. */

@@ -56,7 +56,8 @@ export class ArcHttp {
     this.#ask = ask;
     this.#patience = patience;
     const url = parseEndpoint(settings.endpoint);
-    this.base = `${url.origin}${url.pathname.replace(/\/+$/, '')}/rest/1.0`;
+    // Some copy the address of the interface itself.
+    this.base = `${url.origin}${url.pathname.replace(/\/+$/, '').replace(/\/rest\/1\.0$/, '')}/rest/1.0`;
     this.host = url.host;
   }
 

@@ -16,7 +16,7 @@ export interface KeyPair {
   readonly cert: string;
   /** The key, PEM, without a passphrase; only ever in memory. */
   readonly key: string;
-  /** Distinguished name, its parts joined by "/". */
+  /** Distinguished name, each part after a "/", as sites list it. */
   readonly subject: string;
   readonly begins: Date;
   /** When the first of the chain ends. */
@@ -84,7 +84,7 @@ export async function readKeyPair(texts: KeyPairTexts, ask: Ask | undefined): Pr
   return {
     cert: chain.join('\n'),
     key,
-    subject: own.subject.replaceAll('\n', '/'),
+    subject: `/${own.subject.replaceAll('\n', '/')}`,
     begins: new Date(Math.max(...parsed.map(({ validFrom }) => Date.parse(validFrom)))),
     expires: new Date(ends[first] ?? 0),
     endsAtRoot: !isProxy(parsed[first] ?? own),

@@ -55,7 +55,9 @@ export function refusal(host: string, status: number, page: string, credentials:
   return new ApppotError(
     'credentials',
     `${host} does not let ${credentials.subject ?? 'us'} in: ${status}${said}.`,
-    { hint: `It was shown the ${credentials.kind} in ${credentials.source}. Ask the site for access.` },
+    {
+      hint: `It was shown the ${credentials.kind} in ${credentials.source}. Ask the site for access, by that name; or is it for another endpoint?`,
+    },
   );
 }
 
@@ -113,11 +115,11 @@ export function connectionError(host: string, cause: unknown, credentials?: Cred
 /** A server that is not, or not provably, the one we want. */
 function untrusted(host: string, code: string, cause: Error): ApppotError {
   const clock = `This machine's clock says ${new Date().toISOString()}. If that is wrong, set it; else ask the site. Jobs there are not touched.`;
-  const { reason } = cause as { readonly reason?: unknown };
+  const { cert } = cause as { readonly cert?: { readonly subjectaltname?: string } };
   const [words, hint] =
     code === 'ERR_TLS_CERT_ALTNAME_INVALID'
       ? [
-          `it is for another host (${typeof reason === 'string' ? reason.replace(/\.$/, '') : cause.message})`,
+          `it is for another host (${cert?.subjectaltname ?? cause.message})`,
           'endpoint of the target has to have the name that the site has in its certificate.',
         ]
       : /CERT_(?:NOT_YET_VALID|HAS_EXPIRED)/.test(code)

@@ -10,6 +10,9 @@ export interface ArcSettings extends CredentialSettings {
   readonly rte?: string | undefined;
   /** URL of a folder with AppPot's programs, which the site fetches and keeps. */
   readonly runtime?: string | undefined;
+  /** Image of jobs, and web space for more of them: for checks only. */
+  readonly image?: string | undefined;
+  readonly baseUrl?: string | undefined;
   /** Memory to ask for: the guest's, times factor (1.05), plus overhead (128 MiB). */
   readonly memoryFactor?: number | undefined;
   readonly memoryOverhead?: number | undefined;
