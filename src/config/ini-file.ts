@@ -1,5 +1,6 @@
 import { parse } from 'ini';
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
 import { ApppotError, systemCode } from '../errors.ts';
 
 /** One `key = value` of a settings file. */
@@ -20,13 +21,8 @@ export interface IniEntry {
  * @throws ApppotError `config` when it cannot be read, `config-syntax` for a section that does not end
  */
 export function readIniFile(file: string): IniEntry[] {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return [];
-    throw new ApppotError('config', `Cannot read ${file}.`, { cause: error });
-  }
+  const text = readText(file);
+  if (text === undefined) return [];
   let section = '';
   const entries: IniEntry[] = [];
   for (const [at, line] of text.split(/\r?\n/).entries()) {
@@ -44,4 +40,39 @@ export function readIniFile(file: string): IniEntry[] {
       entries.push({ section, key, value: line.includes('=') ? String(value) : undefined, place });
   }
   return entries;
+}
+
+/** True for the file of the folder where we are, which others may have written. */
+export function isProjectFile(file: string): boolean {
+  return !isAbsolute(file);
+}
+
+function readText(file: string): string | undefined {
+  let handle: number | undefined;
+  try {
+    handle = openSync(file, 'r');
+    if (isProjectFile(file)) checkOwner(file, fstatSync(handle));
+    return readFileSync(handle, 'utf8');
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return undefined;
+    if (error instanceof ApppotError) throw error;
+    throw new ApppotError('config', `Cannot read ${file}.`, { cause: error });
+  } finally {
+    if (handle !== undefined) closeSync(handle);
+  }
+}
+
+/** In /tmp, or in a folder of a group, anybody can leave settings that start programs of theirs as us. */
+function checkOwner(file: string, status: { uid: number; gid: number; mode: number }): void {
+  const [me, group] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+  const problem =
+    status.uid !== me && status.uid !== 0
+      ? 'belongs to somebody else'
+      : (status.mode & 0o002) !== 0 || ((status.mode & 0o020) !== 0 && status.gid !== group)
+        ? 'can be written by others'
+        : undefined;
+  if (problem !== undefined)
+    throw new ApppotError('config', `${file} in this folder ${problem}: its settings are not used.`, {
+      hint: 'Work in a folder of your own, or remove the file; what you need of it can go into ~/.config/apppot/apppot.ini.',
+    });
 }

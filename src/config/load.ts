@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { ApppotError } from '../errors.ts';
-import { readIniFile } from './ini-file.ts';
+import { isProjectFile, readIniFile } from './ini-file.ts';
 import { didYouMean } from './nearest.ts';
 import { configFolder } from './paths.ts';
 import { SETTINGS, type Setting, type SettingKey } from './settings.ts';
@@ -64,6 +64,9 @@ function readFile(file: string, found: Map<string, Sourced<string>>, problems: s
     else if (!known.has(name))
       problems.push(`${place}: there is no setting ${name}. ${didYouMean(name, [...known])}`.trimEnd());
     else if (value === undefined) problems.push(`${place}: ${name} has no value.`);
+    else if (isProjectFile(file) && section === 'runtime')
+      // It names programs that run here, outside of any guest.
+      problems.push(`${place}: ${name} belongs into your own settings, not into a project's.`);
     else found.set(name, { value, origin: place });
   }
 }

@@ -3,7 +3,7 @@ import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { ApppotError } from '../errors.ts';
-import { readIniFile } from './ini-file.ts';
+import { isProjectFile, readIniFile } from './ini-file.ts';
 import { settingsFiles } from './load.ts';
 import { didYouMean } from './nearest.ts';
 import { TARGET_KEYS, type TargetKey } from './target-keys.ts';
@@ -34,6 +34,19 @@ interface Raw {
   readonly file: string;
   readonly values: Map<string, { readonly value: string; readonly origin: string }>;
 }
+
+/** They say who the user is, or name programs that run as the user, outside of any guest. */
+const NOT_IN_PROJECTS: readonly string[] = [
+  'certificate',
+  'key',
+  'proxy',
+  'token_file',
+  'token_env',
+  'ca_dir',
+  'runtime',
+  'path',
+  'ssh_config',
+];
 
 /**
  * All targets, `local` among them even when no file names it. A section in a later file (system, user, project) stands
@@ -77,7 +90,7 @@ export function loadTarget(name: string, environment: NodeJS.ProcessEnv = proces
 function readSections(environment: NodeJS.ProcessEnv, problems: string[]): Map<string, Raw> {
   const raws = new Map<string, Raw>();
   for (const file of settingsFiles(environment)) {
-    const project = !isAbsolute(file);
+    const project = isProjectFile(file);
     for (const { section, key, value, place } of readIniFile(file)) {
       if (!section.startsWith('target')) continue;
       const name = /^target ([A-Za-z0-9][A-Za-z0-9_-]{0,63})$/.exec(section)?.[1];
@@ -97,7 +110,7 @@ function readSections(environment: NodeJS.ProcessEnv, problems: string[]): Map<s
         else if (raws.get(name)?.file !== file) raws.set(name, { name, place, file, values: new Map() });
         continue;
       }
-      if (project && (key === 'token_file' || key === 'token_env'))
+      if (project && NOT_IN_PROJECTS.includes(key))
         problems.push(
           `${place}: ${key} belongs into your own ~/.config/apppot/apppot.ini, not into a project's.`,
         );
@@ -108,10 +121,13 @@ function readSections(environment: NodeJS.ProcessEnv, problems: string[]): Map<s
   return raws;
 }
 
+function variableOf(target: string, key: string): string {
+  return `APPPOT_TARGET_${target}_${key}`.toUpperCase().replaceAll('-', '_');
+}
+
 function override(raw: Raw, environment: NodeJS.ProcessEnv): void {
-  const prefix = `APPPOT_TARGET_${raw.name.toUpperCase().replaceAll('-', '_')}_`;
   for (const { ini } of Object.values(TARGET_KEYS)) {
-    const variable = prefix + ini.toUpperCase();
+    const variable = variableOf(raw.name, ini);
     const value = environment[variable];
     if (value !== undefined && value !== '') raw.values.set(ini, { value, origin: variable });
   }
@@ -159,6 +175,10 @@ function contradictions(raw: Raw, target: Readonly<Record<string, unknown>>): st
     if (has('certificate') !== has('key'))
       found.push(`${at('certificate')}: certificate and key belong together.`);
     const ways = ['certificate', 'proxy', 'tokenFile', 'tokenEnv'].filter(has);
+    if (ways.length === 0 && raw.file !== '' && isProjectFile(raw.file))
+      found.push(
+        `${raw.place}: a site that a project names gets no credentials by itself: put the target into your own settings, or set ${variableOf(raw.name, 'proxy')} or another of its variables.`,
+      );
     if (ways.length > 1)
       found.push(
         `${raw.place}: one of certificate, proxy, token_file and token_env, not ${ways.length} of them.`,

@@ -4,7 +4,7 @@ import { basename, isAbsolute, join } from 'node:path';
 import * as v from 'valibot';
 import { ApppotError } from '../errors.ts';
 import { parseJobFile, splitWords, type Values } from './job-file.ts';
-import { checkName } from './names.ts';
+import { checkName, isUrl } from './names.ts';
 import { JOB_OPTIONS } from './options.ts';
 import { distinct, filesAmong, parseStageIn } from './stage.ts';
 import { readText } from './read-text.ts';
@@ -119,6 +119,9 @@ export async function describeJob(
   const stdout = checkName(last('stdout') ?? 'stdout.txt', '--stdout');
   const stderr = checkName(last('stderr') ?? 'stderr.txt', '--stderr');
   for (const { name } of [...shared, ...single.flat()]) checkOverwritten(name, stdout, stderr);
+  tasks.forEach((task, at) => {
+    checkProgram(task.program[0], [...shared, ...(single[at] ?? [])]);
+  });
   const time = last('time');
   const scratch = last('scratch');
   const partition = simple.partition ?? defaults.partition;
@@ -185,6 +188,21 @@ function parseEnv(texts: readonly string[], environment: NodeJS.ProcessEnv): Rec
     if (found !== undefined) env[name] = found;
   }
   return env;
+}
+
+/** A program of the job folder has to be among what is sent: said here, and not by a code 127 from far away. */
+function checkProgram(program: string, inputs: readonly StageIn[]): void {
+  const parts = program.split('/').filter((part) => part !== '' && part !== '.');
+  if (!program.includes('/') || program.startsWith('/') || parts.includes('..')) return;
+  const input = inputs.find(({ name }) => name === parts.join('/'));
+  if (input === undefined)
+    throw new ApppotError('not-found', `There is no program ${program} here, nor among the inputs.`, {
+      hint: 'A program of the image is named without "./", or with its whole path there.',
+    });
+  if (input.executable !== true && !isUrl(input.source))
+    throw new ApppotError('usage', `${program} is not executable.`, {
+      hint: `chmod +x ${program}, or name its interpreter: python3 ${program}`,
+    });
 }
 
 /** The outputs are opened before the program starts: an input of the same name would be empty. */

@@ -93,8 +93,10 @@ test('Ctrl-C while a job is being sent leaves it in doubt, and names the command
   await mkdir(bin);
   await writeFile(join(bin, 'sbatch'), `#!/bin/sh\n: >'${folder}/called'\nexec sleep 600\n`);
   await chmod(join(bin, 'sbatch'), 0o755);
+  const settings = join(folder, '..', '.config', 'apppot');
+  await mkdir(settings, { recursive: true });
   await writeFile(
-    join(folder, 'apppot.ini'),
+    join(settings, 'apppot.ini'),
     `[target held]\ntype = slurm\npath = ${bin}\nfolder = ${folder}/jobs\nimage = site:${parts.image}\n`,
   );
   const sent = await interrupted(['submit', '--to', 'held', '--', 'true'], () =>

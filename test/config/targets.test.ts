@@ -1,10 +1,12 @@
 import test from 'ava';
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { loadSettings } from '../../src/config/load.ts';
 import { loadTarget, loadTargets, type ArcTarget, type SlurmTarget } from '../../src/config/targets.ts';
 import { TARGET_KEYS } from '../../src/config/target-keys.ts';
 import { ApppotError } from '../../src/errors.ts';
+import { requireOrSkip } from '../helpers/require.ts';
 
 /** System-wide settings with this text, and an environment that names them. */
 async function withFile(text: string): Promise<{ env: NodeJS.ProcessEnv; file: string; folder: string }> {
@@ -99,14 +101,74 @@ test.serial('a project may not change a target of the user, nor name tokens', as
   const project = await mkdtemp(join(tmpdir(), 'apppot test '));
   await writeFile(
     join(project, 'apppot.ini'),
-    '[target ce]\ntype = arc\nendpoint = https://evil.example\n[target own]\ntype = arc\nendpoint = https://evil.example\ntoken_file = /etc/passwd\n',
+    [
+      '[target ce]',
+      'type = arc',
+      'endpoint = https://evil.example',
+      '[target own]',
+      'type = arc',
+      'endpoint = https://evil.example',
+      'token_file = /etc/passwd',
+      '[target here]',
+      'type = slurm',
+      'path = /tmp/evil',
+      'ssh_config = evil',
+      'ssh = host',
+      'runtime = /tmp/evil',
+      '[target plain]',
+      'type = arc',
+      'endpoint = https://evil.example',
+    ].join('\n'),
   );
   const before = process.cwd();
   process.chdir(project);
   const { message } = t.throws(() => loadTargets(env), { instanceOf: ApppotError });
-  process.chdir(before);
   t.true(message.includes('apppot.ini:1: target "ce" is set in'));
   t.true(message.includes('apppot.ini:7: token_file belongs into your own'));
+  for (const [line, key] of [
+    [10, 'path'],
+    [11, 'ssh_config'],
+    [13, 'runtime'],
+  ] as const)
+    t.true(message.includes(`apppot.ini:${line}: ${key} belongs into your own`));
+  // A token of the environment would go to whatever the project calls a site.
+  t.true(message.includes('apppot.ini:14: a site that a project names gets no credentials by itself'));
+  await writeFile(
+    join(project, 'apppot.ini'),
+    '[target plain]\ntype = arc\nendpoint = https://ce.example\n[target far]\ntype = slurm\nssh = me@host\n',
+  );
+  const targets = loadTargets({ ...env, APPPOT_TARGET_PLAIN_PROXY: '/my/proxy' });
+  t.is((targets.get('plain') as ArcTarget).proxy, '/my/proxy');
+  t.is(targets.get('far')?.type, 'slurm');
+  await writeFile(join(project, 'apppot.ini'), '[runtime]\nhelper = /tmp/evil\n');
+  t.throws(() => loadSettings(env), { message: /apppot\.ini:2: runtime\.helper belongs into your own/ });
+  process.chdir(before);
+});
+
+test.serial('settings that somebody else left in the folder are not used', async (t) => {
+  const { env } = await withFile('');
+  const project = await mkdtemp(join(tmpdir(), 'apppot test '));
+  const file = join(project, 'apppot.ini');
+  const before = process.cwd();
+  process.chdir(project);
+  try {
+    await writeFile(file, '[run]\nmem = 3G\n');
+    t.is(loadSettings(env).mem?.value, '3G');
+    await chmod(file, 0o646);
+    t.throws(() => loadSettings(env), { message: /can be written by others/ });
+    t.throws(() => loadTargets(env), { message: /can be written by others/ });
+    await chmod(file, 0o644);
+    if (!requireOrSkip(t, process.getuid?.() === 0, 'only root can give files away')) return;
+    await chown(file, 4242, 4242);
+    t.throws(() => loadSettings(env), { message: /belongs to somebody else/ });
+    await rm(file);
+    await writeFile(join(project, 'theirs'), '[run]\nmem = 3G\n');
+    await chown(join(project, 'theirs'), 4242, 4242);
+    await symlink('theirs', file);
+    t.throws(() => loadSettings(env), { message: /belongs to somebody else/ });
+  } finally {
+    process.chdir(before);
+  }
 });
 
 test('every key of a target is described', (t) => {

@@ -99,3 +99,22 @@ test('a sweep whose columns the command does not name is refused', async (t) => 
     ['1', '4'],
   );
 });
+
+test('a program of the job folder has to be among what is sent, and executable', async (t) => {
+  const folder = await newFolder(t);
+  await mkdir(join(folder, 'bin'));
+  await writeFile(join(folder, 'bin', 'prog'), '#!/bin/sh\n', { mode: 0o755 });
+  await writeFile(join(folder, 'script.py'), '');
+  await refused(t, folder, {}, /no program \.\/prog here/, ['./prog']);
+  await refused(t, folder, {}, /script\.py is not executable/, ['./script.py']);
+  for (const [program, options] of [
+    ['./bin/prog', {}],
+    ['bin//prog', {}],
+    ['./other', { 'stage-in': ['bin/prog=other'] }],
+    ['./fetched', { 'stage-in': ['fetched=https://example.org/x'] }],
+    ['/opt/prog', {}],
+    ['prog', {}],
+    ['../prog', {}],
+  ] as const)
+    t.is((await describe(folder, options, [program])).description.program[0], program);
+});
