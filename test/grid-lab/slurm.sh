@@ -68,6 +68,8 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/filetxt
 JobCompLoc=$lab/log/jobcomp.log
 MinJobAge=3600
+# Tests lower it.
+SlurmdTimeout=300
 MaxArraySize=2001
 MaxJobCount=20000
 KillWait=5

@@ -1,7 +1,8 @@
 /** Slurm through ssh, when things go wrong: nothing is lost, nothing runs twice. Long form: test/soak. */
 import test from 'ava';
-import { readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { run } from '../../src/process/run.ts';
 import { gridClient, sshConfig, type GridClient, type ListedJob } from '../helpers/grid-client.ts';
 import { labPart } from '../helpers/grid.ts';
@@ -31,10 +32,15 @@ async function jobs({ apppot }: GridClient): Promise<ListedJob[]> {
   return JSON.parse((await apppot(['jobs', 'list', '--json'])).stdout || '[]') as ListedJob[];
 }
 
-/** How many jobs Slurm was given by this name. */
-async function given({ lab }: GridClient, name: string): Promise<number> {
+/** The submissions that Slurm was given by this name. */
+async function submissions({ lab }: GridClient, name: string): Promise<readonly string[]> {
   const { stdout } = await run('scontrol', ['-o', 'show', 'jobs'], { env: { SLURM_CONF: lab.slurm.conf } });
-  return stdout.split('\n').filter((line) => line.includes(` JobName=${name} `)).length;
+  const lines = stdout.split('\n').filter((line) => line.includes(` JobName=${name} `));
+  return lines.map((line) => / Comment=(\S+)/.exec(line)?.[1] ?? '');
+}
+
+async function given(who: GridClient, name: string): Promise<number> {
+  return (await submissions(who, name)).length;
 }
 
 test.serial('an upload that is cut goes on, and the job runs once', async (t) => {
@@ -128,13 +134,12 @@ test.serial('a full disk at the site is said, and nothing is left in doubt', asy
   }
 });
 
-test.serial('every way to lose a job is told apart, in words and in JSON', async (t) => {
+test.serial('a job that was cancelled or preempted at the site says so, in words and in JSON', async (t) => {
   if (!requireOrSkip(t, client !== undefined, 'no scientist at the grid lab') || client === undefined) return;
   const { apppot, lab } = client;
   await setTarget(client, await sshConfig(client, lab.ssh.port));
   const slurm = (...words: readonly [string, ...string[]]) =>
     run(words[0], words.slice(1), { env: { SLURM_CONF: lab.slurm.conf }, okCodes: 'any' });
-  const node = (await slurm('sinfo', '-h', '-p', 'main', '-o', '%n')).stdout.trim();
   /** Sends a job, waits until it runs, and lets something happen to it. */
   const lose = async (name: string, program: string, happens?: (id: string) => Promise<unknown>) => {
     const sent = await apppot([
@@ -166,18 +171,83 @@ test.serial('every way to lose a job is told apart, in words and in JSON', async
   );
   t.is(preempted.told, 'failed preempted');
   t.regex(preempted.words, /preempted by another job/);
-
-  const memory = await lose(`m${process.pid}`, 'head -c 400000000 /dev/zero | tail -n 1');
-  t.is(memory.told, 'failed out-of-memory');
-  t.regex(memory.words, /out-of-memory/);
-
-  try {
-    const failed = await lose(`n${process.pid}`, wait, () =>
-      slurm('scontrol', 'update', `nodename=${node}`, 'state=down', 'reason=test'),
-    );
-    t.is(failed.told, 'failed node-fail');
-    t.regex(failed.words, /node failed/);
-  } finally {
-    await slurm('scontrol', 'update', `nodename=${node}`, 'state=resume');
-  }
 });
+
+/** Slurm gives a node up that says nothing for so many seconds. */
+async function setNodeTimeout({ lab }: GridClient, seconds: number): Promise<void> {
+  const text = await readFile(lab.slurm.conf, 'utf8');
+  await writeFile(lab.slurm.conf, text.replace(/^SlurmdTimeout=.*/m, `SlurmdTimeout=${seconds}`));
+  await run('scontrol', ['reconfigure'], { env: { SLURM_CONF: lab.slurm.conf } });
+}
+
+test.serial(
+  'a job goes on while slurmd and slurmctld start anew; when its node is gone it is sent again, if --retry says so',
+  async (t) => {
+    const who = client;
+    if (!requireOrSkip(t, who !== undefined, 'no scientist at the grid lab') || who === undefined) return;
+    const { apppot, lab } = who;
+    const site = join(lab.folder, `site-${process.pid}`);
+    await mkdir(site);
+    await chmod(site, 0o777);
+    await setTarget(who, await sshConfig(who, lab.ssh.port), `folder = ${site}\n`);
+    // Each attempt leaves a line in its own folder, and ends by a word from here.
+    const program = 'echo ran >>count; until [ -e go ]; do sleep 0.2; done';
+    const submit = async (name: string, retry: string): Promise<void> => {
+      const words = ['submit', '--to', 'vega', '-J', name, '-m', '128', '-t', '5', '--retry', retry, '--'];
+      const sent = await apppot([...words, 'sh', '-c', program]);
+      t.is(sent.code, 0, `said: ${sent.stderr}`);
+    };
+    const folders = async (name: string): Promise<string[]> =>
+      (await submissions(who, name)).map((id) => join(site, id, '0'));
+    const count = async (folder: string): Promise<string> =>
+      readFile(join(folder, 'count'), 'utf8').catch(() => '');
+    /** Waits until so many attempts have begun to run. */
+    const begun = async (name: string, attempts: number): Promise<void> => {
+      for (let tries = 0; tries < 400; tries += 1) {
+        const counts = await Promise.all((await folders(name)).map(count));
+        if (counts.length === attempts && counts.every((text) => text !== '')) return;
+        await delay(200);
+      }
+      throw new Error(`${name} does not begin`);
+    };
+    const end = async (name: string): Promise<void> => {
+      for (const folder of await folders(name)) await writeFile(join(folder, 'go'), '');
+    };
+    const steady = `s${process.pid}`;
+    const lost = `l${process.pid}`;
+    const dropped = `d${process.pid}`;
+    for (const [name, retry] of [
+      [steady, '2'],
+      [lost, '1'],
+      [dropped, '0'],
+    ] as const)
+      await submit(name, retry);
+    for (const name of [steady, lost, dropped]) await begun(name, 1);
+
+    for (const part of ['slurmd', 'slurmctld']) {
+      await labPart('stop', part);
+      await labPart('start', part);
+    }
+    await end(steady);
+    const went = await apppot(['jobs', 'wait', steady]);
+    t.is(went.code, 0, `said: ${went.stderr}`);
+    t.deepEqual(await Promise.all((await folders(steady)).map(count)), ['ran\n']);
+
+    await setNodeTimeout(who, 2);
+    await labPart('stop', 'slurmd');
+    const waiting = apppot(['jobs', 'wait', lost]);
+    const gone = await apppot(['jobs', 'wait', dropped, '--json']);
+    t.is(gone.code, 1);
+    t.regex(gone.stdout, /"reason": ?"node-fail"/);
+    t.regex(gone.stdout, /Its node failed/);
+    await setNodeTimeout(who, 300);
+    await labPart('start', 'slurmd');
+    await begun(lost, 2);
+    await end(lost);
+    const again = await waiting;
+    t.is(again.code, 0, `said: ${again.stderr}`);
+    t.regex(again.stderr, /sending 1 lost task/);
+    t.deepEqual(await Promise.all((await folders(lost)).map(count)), ['ran\n', 'ran\n']);
+    t.is(await given(who, dropped), 1);
+  },
+);
