@@ -25,10 +25,9 @@ export async function withLock<T>(
   onWait: (owner: string) => void,
   work: () => Promise<T>,
 ): Promise<T> {
-  const me = `${hostname()} ${process.pid} ${startTime(process.pid)}`;
   // Two builds of one process are two owners, too.
   const mine = `${file}.${process.pid}.${randomUUID()}`;
-  await writeFile(mine, me);
+  await writeFile(mine, ownerText());
   try {
     let told = false;
     for (;;) {
@@ -54,6 +53,32 @@ export async function withLock<T>(
   } finally {
     await rm(mine, { force: true });
   }
+}
+
+/**
+ * Takes `file` if nobody holds it, and does not wait.
+ *
+ * @param file the lock, in a folder that is there and belongs to the user
+ * @returns what gives it back; undefined when it is taken
+ */
+export async function tryLock(file: string): Promise<(() => Promise<void>) | undefined> {
+  const mine = `${file}.${process.pid}.${randomUUID()}`;
+  await writeFile(mine, ownerText(), { mode: 0o600 });
+  try {
+    for (const mayBreak of [true, false]) {
+      if (await tryTo(() => link(mine, file))) return () => rm(file, { force: true });
+      const owner = await readFile(file, 'utf8').catch(() => '');
+      if (!mayBreak || owner === '' || !(await isGone(owner, file))) return undefined;
+      await breakLock(file, owner);
+    }
+    return undefined;
+  } finally {
+    await rm(mine, { force: true });
+  }
+}
+
+function ownerText(): string {
+  return `${hostname()} ${process.pid} ${startTime(process.pid)}`;
 }
 
 /** Only one process ever removes the lock of a given dead owner: who makes the file that is named after it. */

@@ -1,12 +1,19 @@
-import { readFile, stat } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
+import { ApppotError } from '../../src/errors.ts';
 import { LocalBackend } from '../../src/grid/local/backend.ts';
+import { takeSlots } from '../../src/grid/local/slots.ts';
 import { run } from '../../src/process/run.ts';
+import { silent } from '../../src/progress.ts';
 import { guestParts, newFolder } from '../helpers/guest.ts';
 import { listedWords } from '../helpers/processes.ts';
-import { contractTests, NAMES, send, shell, submission, until } from './contract.ts';
+import { contractTests, NAMES, send, shell, signal, submission, until } from './contract.ts';
+
+const slotsUrl = new URL('../../src/grid/local/slots.js', import.meta.url).href;
 
 const subject = (folder: string) => ({
   backend: new LocalBackend({
@@ -87,4 +94,61 @@ test('values of variables are in no list of processes, and nobody else can read 
   // Who cannot enter these folders can read nothing in them.
   for (const folder of [job.native, join(job.native, '..'), join(job.native, '..', 'apppot-parts')])
     t.is((await stat(folder)).mode & 0o777, 0o700);
+});
+
+test('a folder for jobs that others can write to is refused before anything runs in it', async (t) => {
+  const parts = guestParts(t);
+  if (parts === undefined) return;
+  const folder = await newFolder(t);
+  const { backend } = subject(folder);
+  await mkdir(join(folder, 'sand boxes'));
+  await chmod(join(folder, 'sand boxes'), 0o777);
+  const what = submission(parts, { batch: false }, [shell('touch ran')]);
+  const error = await t.throwsAsync(send(t, backend, what), { instanceOf: ApppotError });
+  t.is(error.code, 'permission');
+  t.regex(error.message, /Others can write/);
+  t.deepEqual(await backend.list(), []);
+  await chmod(join(folder, 'sand boxes'), 0o755);
+  const [job] = await send(t, backend, submission(parts, { batch: false }, [shell('touch ran')]));
+  t.like((await until(backend, job === undefined ? [] : [job]))[0], { state: 'done' });
+});
+
+test('results whose names cannot be used are named, and the others come', async (t) => {
+  const parts = guestParts(t);
+  if (parts === undefined) return;
+  const folder = await newFolder(t);
+  const { backend } = subject(folder);
+  const script = 'touch good "new\nline" "$(printf \'\\033[2Jescape\')"; ln -s /etc/passwd link';
+  const [job] = await send(t, backend, submission(parts, { batch: false }, [shell(script)]));
+  if (job === undefined) return;
+  await until(backend, [job]);
+  const notes: string[] = [];
+  const files = await backend.fetch(job, join(folder, 'results'), {
+    signal,
+    outputs: ['*'],
+    progress: { ...silent, note: (text) => notes.push(text) },
+  });
+  t.deepEqual([...files].sort(), ['good', 'outcome.json', 'stderr.txt', 'stdout.txt']);
+  t.regex(notes.join('\n'), /because of their names: .*"new\\nline"/);
+  t.regex(notes.join('\n'), /\\u001b\[2Jescape/);
+  t.regex(notes.join('\n'), /no files: link/);
+  t.deepEqual((await readdir(join(folder, 'results'))).sort(), [...files].sort());
+});
+
+test('processors of a job whose supervisor was killed are free again, and nobody else can take any', async (t) => {
+  const folder = join(await newFolder(t), 'seats');
+  const script = `import { takeSlots } from ${JSON.stringify(slotsUrl)};
+await takeSlots(${JSON.stringify(folder)}, 2, 2, () => true); process.stdout.write('held'); setInterval(() => 0, 1e6);`;
+  const holder = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.is(String((await once(holder.stdout, 'data'))[0]), 'held');
+  let rounds = 0;
+  t.is(await takeSlots(folder, 1, 2, () => (rounds += 1) < 3), undefined);
+  t.is((await stat(folder)).mode & 0o777, 0o700);
+  holder.kill('SIGKILL');
+  await once(holder, 'close');
+  const release = await takeSlots(folder, 2, 2, () => true);
+  await release?.();
+  t.deepEqual(await readdir(folder), []);
 });

@@ -2,6 +2,7 @@
 import { lstat, mkdir, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ApppotError } from '../../errors.ts';
+import { isSafeName } from '../../job/names.ts';
 import { isOutput } from '../../job/outputs.ts';
 import type { FetchOptions } from '../backend.ts';
 import { makeFolders } from '../result-folders.ts';
@@ -26,6 +27,14 @@ export async function fetchFolder(
   const listed = await transport.list(source, signal);
   if (listed === undefined)
     throw new ApppotError('not-found', `There is no folder ${source} at ${transport.name} any more.`);
+  const unsafe = listed.filter(({ path }) => !isSafeName(path));
+  if (unsafe.length > 0)
+    progress.note(
+      `not fetched, because of their names: ${unsafe
+        .map(({ path }) => JSON.stringify(path))
+        .slice(0, 5)
+        .join(', ')}${unsafe.length > 5 ? ', …' : ''}`,
+    );
   const wanted = isOutput(options.outputs);
   const chosen = listed.filter(({ path }) => wanted(path));
   const left = chosen.filter(({ type }) => type === 'link' || type === 'other');

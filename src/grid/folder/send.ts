@@ -160,12 +160,21 @@ class Sender {
 
   /** Links of the sandbox, all by one command. Hard ones outlive a store that somebody empties. */
   async link(): Promise<void> {
-    if (this.#links.length === 0) return;
-    const script = 'while [ $# -gt 0 ]; do rm -f "$3" && ln $1 "$2" "$3" || exit 1; shift 3; done';
-    const result = await this.#place.transport.run(['sh', '-c', script, 'sh', ...this.#links], {
+    const { root, transport } = this.#place;
+    const { code, stderr } = await transport.run(['sh', '-c', LINK, 'sh', root, ...this.#links], {
       signal: this.#signal,
     });
-    if (result.code !== 0)
-      throw new ApppotError('target', `Cannot link files of the job: ${result.stderr.trim()}`);
+    if (code === NOT_OURS)
+      throw new ApppotError('permission', `Others can write into the folder for jobs, ${root}.`, {
+        hint: `They could exchange what runs as you: chmod go-w '${root}', or name a folder of your own in the target's settings.`,
+      });
+    if (code !== 0) throw new ApppotError('target', `Cannot link files of the job: ${stderr.trim()}`);
   }
 }
+
+/** Code of {@link LINK}: whoever can write into the folder can exchange the programs that jobs start. */
+const NOT_OURS = 77;
+const LINK = `root=$1
+shift
+[ -n "$(find "$root/." -prune -user "$(id -u)" ! -perm -020 ! -perm -002)" ] || exit ${NOT_OURS}
+while [ $# -gt 0 ]; do rm -f "$3" && ln $1 "$2" "$3" || exit 1; shift 3; done`;

@@ -1,10 +1,11 @@
 /** Jobs on this machine: a supervisor for each submission, which survives the client; same sandbox as anywhere. */
 import { existsSync } from 'node:fs';
 import { appendFile, open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { stateFolder } from '../../config/paths.ts';
 import { ApppotError, systemCode } from '../../errors.ts';
 import { OUTCOME, PARTS } from '../../job/names.ts';
 import { parseOutcome, statusOf } from '../../job/outcome.ts';
@@ -74,6 +75,8 @@ export class LocalBackend implements Backend {
       parallel: Math.min(submission.parallel ?? slots, slots),
       cpus: submission.description.cpus,
       slots,
+      // The home folder may be that of several machines.
+      seats: stateFolder('seats', hostname()),
       after: submission.after.map(({ when, job }) => ({ when, folder: job.folder ?? job.native })),
     };
   }

@@ -11,6 +11,8 @@ export interface LocalPlan {
   readonly cpus: number;
   /** Processors that local jobs may use together. */
   readonly slots: number;
+  /** Folder of their locks. */
+  readonly seats: string;
   /** Job folders that must have an outcome first; with "ok" a good one. */
   readonly after: readonly { readonly when: 'ok' | 'any'; readonly folder: string }[];
 }

@@ -40,12 +40,12 @@ export async function supervise(folder: string): Promise<void> {
         await (await open(join(parts, `cancel.${index}`), 'a')).close();
         continue;
       }
-      const release = await takeSlots(plan.cpus, plan.slots, () => isWanted(index));
+      const release = await takeSlots(plan.seats, plan.cpus, plan.slots, () => isWanted(index));
       if (release === undefined) continue;
       try {
         await runTask(folder, index);
       } finally {
-        release();
+        await release();
       }
     }
   };
