@@ -2,6 +2,7 @@
 import type { SlurmTarget } from '../config/targets.ts';
 import { ApppotError } from '../errors.ts';
 import type { CheckLine } from './backend.ts';
+import { checkSpace } from './space.ts';
 import { siteFolder } from './site-folder.ts';
 import type { Transport } from './transport/transport.ts';
 
@@ -27,7 +28,11 @@ export async function checkSite(
       true,
       `${transport.name}, home ${home}, ${(performance.now() - started).toFixed(0)} ms`,
     );
-    await checkFolder(await siteFolder(target, transport, signal), transport, signal, add);
+    const root = await siteFolder(target, transport, signal);
+    await transport.makeFolder(root, signal);
+    // Before anything is written: a full disk is named as one.
+    lines.push(await checkSpace(root, transport, signal));
+    await checkFolder(root, transport, signal, add);
     await checkNamed(target, transport, signal, add);
   } catch (error) {
     signal.throwIfAborted();
@@ -44,7 +49,6 @@ export async function checkSite(
 type Add = (title: string, ok: boolean, detail: string, hint?: string) => void;
 
 async function checkFolder(root: string, transport: Transport, signal: AbortSignal, add: Add): Promise<void> {
-  await transport.makeFolder(root, signal);
   const probe = `${root}/.apppot-check`;
   await transport.put(Buffer.from('apppot\n'), probe, { signal });
   const back = await transport.read(probe, { signal });
@@ -53,10 +57,7 @@ async function checkFolder(root: string, transport: Transport, signal: AbortSign
     add('files', false, `${root} does not give back what was written to it`);
     return;
   }
-  const { stdout } = await transport.run(['df', '-Pk', root], { signal });
-  const free = Number(stdout.trim().split('\n').at(-1)?.trim().split(/\s+/)[3] ?? Number.NaN);
-  const words = Number.isFinite(free) ? `, ${(free / 2 ** 20).toFixed(1)} GiB free` : '';
-  add('files', true, `written to ${root} and read back${words}`);
+  add('files', true, `written to ${root} and read back`);
 }
 
 async function checkNamed(

@@ -83,6 +83,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 PartitionName=main Nodes=lab$base Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=urgent Nodes=lab$base MaxTime=INFINITE State=UP PriorityTier=10
+PartitionName=short Nodes=lab$base MaxTime=10 State=UP PriorityTier=1
 END
 	chmod 644 "$lab/slurm/slurm.conf"
 }
@@ -119,7 +120,7 @@ start_slurm() {
 
 stop_slurm() {
 	local partition group pid tries
-	for partition in main urgent; do
+	for partition in main urgent short; do
 		SLURM_CONF=$lab/slurm/slurm.conf timeout 10 scancel --partition="$partition" --quiet 2>/dev/null || true
 	done
 	end "$lab/run/slurmctld.pid"

@@ -8,6 +8,8 @@ import { decide } from '../../src/grid/slurm/states.ts';
 import { LocalTransport } from '../../src/grid/transport/local.ts';
 import type { RemoteResult } from '../../src/grid/transport/transport.ts';
 import { parseOutcome } from '../../src/job/outcome.ts';
+import { ApppotError } from '../../src/errors.ts';
+import type { RemoteJob } from '../../src/job/types.ts';
 import { silent } from '../../src/progress.ts';
 import { run } from '../../src/process/run.ts';
 import { gridLab } from '../helpers/grid.ts';
@@ -121,16 +123,56 @@ test('a patient question is answered when the job ends, and not long after its p
   await backend.cancel(stays, { signal });
 });
 
-test('what sbatch refuses is not there, and is said with a hint', async (t) => {
+test('what sbatch refuses is not there, and is said in a line with a hint', async (t) => {
   const parts = guestParts(t);
-  const subject = await open(t, { partition: 'nowhere' });
+  const wrong: readonly (readonly [SlurmOptions, RegExp, RegExp])[] = [
+    [{ partition: 'nowhere' }, /invalid partition specified: nowhere/i, /--partition/],
+    [{ options: ['--mem=9000G'] }, /Memory specification/, /--mem/],
+    [{ options: ['--bogus'] }, /unrecognized option '--bogus'$/, /options in the target/],
+    [{ options: ['--constraint=none'] }, /Invalid feature/, /options in the target/],
+    [{ options: ['--begin=whenever'] }, /--begin/, /options in the target/],
+  ];
+  for (const [options, words, hint] of wrong) {
+    const subject = await open(t, options);
+    if (parts === undefined || subject === undefined) return;
+    const what = submission(parts, subject, [shell('true')]);
+    const accepted = (): Promise<void> => Promise.reject(new Error('accepted'));
+    const [result] = await subject.backend.submit(what, { signal, progress: silent, accepted });
+    const error = result !== undefined && 'error' in result ? result.error : undefined;
+    if (!(error instanceof ApppotError)) throw new Error('it was taken');
+    t.is(error.code, 'target');
+    t.regex(error.message, words);
+    t.regex(error.hint ?? '', hint);
+    // Slurm remembers some refused jobs; nobody takes them for anything else.
+    const remembered = [...(await subject.backend.find(what.id, { signal })).values()];
+    for (const status of await statuses(subject.backend, remembered))
+      t.like(status, { state: 'failed', reason: 'staging' });
+  }
+});
+
+test('a job that Slurm takes and can never start says so, with what to do', async (t) => {
+  const parts = guestParts(t);
+  const subject = await open(t, { partition: 'short' });
   if (parts === undefined || subject === undefined) return;
-  const what = submission(parts, subject, [shell('true')]);
-  const accepted = (): Promise<void> => Promise.reject(new Error('accepted'));
-  const { progress } = { progress: (await import('../../src/progress.ts')).silent };
-  const [result] = await subject.backend.submit(what, { signal, progress, accepted });
-  t.like(result, { error: { code: 'target' } });
-  t.is((await subject.backend.find(what.id, { signal })).size, 0);
+  const [long] = await send(
+    t,
+    subject.backend,
+    submission(parts, subject, [shell('true')], { time: 36_000 }),
+  );
+  const [wide] = await send(t, subject.backend, submission(parts, subject, [shell('true')], { cpus: 99 }));
+  if (long === undefined || wide === undefined) return;
+  const told = async (job: RemoteJob, words: RegExp): Promise<void> => {
+    for (let tries = 0; tries < 300; tries += 1) {
+      const [status] = await statuses(subject.backend, [job]);
+      t.is(status?.state, 'queued');
+      if (words.test(status?.message ?? '')) return;
+      await delay(100);
+    }
+    t.fail(`nothing like ${String(words)} is said`);
+  };
+  await told(long, /never starts: .* --time/);
+  await told(wide, /no node .* ask for less/);
+  await subject.backend.cancel([long, wide], { signal });
 });
 
 test('the same submission is never sent twice', async (t) => {

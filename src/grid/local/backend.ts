@@ -25,6 +25,7 @@ import { fetchFolder } from '../folder/fetch.ts';
 import { previewSandbox } from '../folder/preview.ts';
 import { sendSandbox, taskFolder, taskIndex, type SandboxPlace } from '../folder/send.ts';
 import { streamFile } from '../folder/streams.ts';
+import { checkSpace } from '../space.ts';
 import { LocalTransport } from '../transport/local.ts';
 import { refuseHeavyUse } from './login-node.ts';
 import { CLOSED, livingProcess, PLAN, SUPERVISOR, type LocalPlan } from './paths.ts';
@@ -176,8 +177,9 @@ export class LocalBackend implements Backend {
     try {
       await this.#place.transport.makeFolder(probe, signal);
       signal.throwIfAborted();
+      const space = await checkSpace(probe, this.#place.transport, signal);
       await this.#place.transport.remove(probe, signal);
-      return [{ title: 'folder', ok: true, detail: this.#settings.folder }];
+      return [{ title: 'folder', ok: true, detail: this.#settings.folder }, space];
     } catch (error) {
       return [
         { title: 'folder', ok: false, detail: (error as Error).message, hint: 'Set folder in the target.' },

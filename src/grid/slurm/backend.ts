@@ -31,6 +31,7 @@ import {
   type Chunk,
   type SlurmOptions,
 } from './script.ts';
+import { refusalHint, refusalText } from './words.ts';
 import { decide, isActive, type FolderWord, type SlurmWord } from './states.ts';
 
 /** Settings of a Slurm target. */
@@ -124,7 +125,8 @@ export class SlurmBackend implements Backend {
         transient: true,
         hint: '"apppot jobs reconcile" finds out whether it took the job.',
       });
-    return new ApppotError('target', `sbatch refused the job: ${reason}`, { hint: refusalHint(reason) });
+    const text = refusalText(reason);
+    return new ApppotError('target', `sbatch refused the job: ${text}`, { hint: refusalHint(text) });
   }
 
   async #chunks(indices: readonly number[], signal: AbortSignal): Promise<readonly Chunk[]> {
@@ -342,18 +344,4 @@ function remoteJob(isArray: boolean, id: string, chunk: Chunk, index: number, sa
 function folderOf({ native, folder }: RemoteJob): string {
   if (folder !== undefined) return folder;
   throw new ApppotError('target', `The folder of job ${native} is not known.`);
-}
-
-function refusalHint(reason: string): string | undefined {
-  if (/time limit/i.test(reason))
-    return 'Ask for less with --time, or for another partition with --partition.';
-  if (/partition/i.test(reason))
-    return 'Choose a partition with --partition or in the target; sinfo lists them.';
-  if (/account/i.test(reason))
-    return 'Choose an account with --account or in the target; sacctmgr show user -s lists them.';
-  if (/array/i.test(reason))
-    return 'The site takes smaller arrays only: MaxArraySize and MaxSubmitJobs are its limits.';
-  if (/memory|node configuration/i.test(reason))
-    return 'No node has that much: ask for less with --mem or --cpus.';
-  return undefined;
 }

@@ -2,6 +2,7 @@
 import type { CheckLine } from '../backend.ts';
 import type { Transport } from '../transport/transport.ts';
 import type { SlurmOptions } from './script.ts';
+import { refusalHint, refusalText } from './words.ts';
 
 /** @param root folder for sandboxes */
 export async function checkSlurm(
@@ -14,29 +15,24 @@ export async function checkSlurm(
   const ask = async (
     title: string,
     words: readonly [string, ...string[]],
-    hint: string,
+    hint: (said: string) => string,
   ): Promise<boolean> => {
     const { code, stdout, stderr } = await transport.run(words, { signal });
     const text = code === 0 || stderr.trim() === '' ? stdout : stderr;
-    const said = text.trim().split('\n').at(-1) ?? '';
-    lines.push({
-      title,
-      ok: code === 0,
-      detail: said,
-      ...(code === 0 ? {} : { hint: hintFor(said) ?? hint }),
-    });
+    const said = code === 0 ? (text.trim().split('\n').at(-1) ?? '') : refusalText(text);
+    lines.push({ title, ok: code === 0, detail: said, ...(code === 0 ? {} : { hint: hint(said) }) });
     return code === 0;
   };
   const there = await ask(
     'sbatch',
     ['sbatch', '--version'],
-    'Set path in the target to the folder of sbatch there.',
+    () => 'Set path in the target to the folder of sbatch there.',
   );
   if (there) {
-    const answers = await ask(
-      'slurmctld',
-      ['scontrol', 'ping'],
-      'The controller of the cluster does not answer: wait, and tell the administrators if it lasts.',
+    const answers = await ask('slurmctld', ['scontrol', 'ping'], (said) =>
+      /auth|munge/i.test(said)
+        ? refusalHint(said)
+        : 'The controller of the cluster does not answer: wait, and tell the administrators if it lasts.',
     );
     const partition = options.partition === undefined ? [] : [`--partition=${options.partition}`];
     const account = options.account === undefined ? [] : [`--account=${options.account}`];
@@ -46,24 +42,14 @@ export async function checkSlurm(
     await ask(
       'a job would be taken',
       ['sbatch', '--test-only', ...words, '--time=1', '--mem=256', '--wrap=true'],
-      'Partition, account and options of the target: sinfo and sacctmgr say what there is.',
+      refusalHint,
     );
   }
   const probe = 'mkdir -p "$1" && : >"$1/.check" && rm "$1/.check" && echo "$1"';
   await ask(
     'folder',
     ['sh', '-c', probe, 'sh', root],
-    'Set folder in the target to one that the nodes see too.',
+    () => 'Set folder in the target to one that the nodes see too.',
   );
   return lines;
-}
-
-/** What to do about some of Slurm's own words. */
-function hintFor(said: string): string | undefined {
-  if (/auth|munge/i.test(said))
-    return 'munge does not run on that machine, or has another key than the controller: tell the administrators.';
-  if (/partition/i.test(said)) return 'partition in the target: "sinfo -s" there lists what there is.';
-  if (/account|association/i.test(said))
-    return 'account in the target: "sacctmgr show assoc user=$USER" there lists yours.';
-  return undefined;
 }

@@ -1,5 +1,6 @@
 /** What became of a job: the outcome file of its folder decides, Slurm's word only where there is none. */
 import { statusOf } from '../../job/outcome.ts';
+import { waitingText } from './words.ts';
 import type { JobOutcome, JobStatus, LostReason } from '../../job/types.ts';
 
 /** What squeue or sacct say. Times are seconds since the epoch. */
@@ -77,12 +78,19 @@ export function decide(word: SlurmWord | undefined, folder: FolderWord, now: num
   }
   const lost = LOST[word.state];
   if (lost !== undefined) return { ...known, state: 'failed', ...lost };
+  if (!folder.started && word.reason === 'BadConstraints')
+    return {
+      ...known,
+      state: 'failed',
+      reason: 'staging',
+      message: 'Slurm refused it: no node is like that.',
+    };
   if (now - (word.ended ?? 0) < FILE_DELAY) return { ...known, state: 'finishing' };
   return {
     ...known,
     state: 'failed',
     reason: 'launch',
-    message: `It ended without an outcome (${word.state}): its folder cannot be written on the node, or is another one there.`,
+    message: `It ended without an outcome (${word.state}): its folder cannot be written on the node (a full disk?), or is another one there.`,
   };
 }
 
@@ -98,9 +106,9 @@ function facts({ state, node, queued, started, ended }: SlurmWord): Partial<JobS
 }
 
 function waitingFor(word: SlurmWord | undefined): { message?: string } {
-  const reason = word?.reason ?? '';
-  const usual = ['', 'None', 'Priority', 'Resources'].includes(reason);
-  return usual || word?.state !== 'PENDING' ? {} : { message: `Slurm waits: ${reason}.` };
+  if (word?.state !== 'PENDING') return {};
+  const message = waitingText(word.reason ?? '');
+  return message === undefined ? {} : { message };
 }
 
 function withOutcome(word: SlurmWord | undefined, outcome: JobOutcome): JobStatus {
