@@ -27,8 +27,9 @@ void read_excludes(int root)
 		const char *start = line + strspn(line, " \t\r\f\v");
 		if (*start == '#' || *start == '\0')
 			continue;
+		/* A path with the slash that it has everywhere else is meant the same. */
 		patterns = grow(patterns, count, &capacity, sizeof *patterns);
-		patterns[count++] = keep(line);
+		patterns[count++] = keep(line + (line[0] == '/'));
 	}
 	free(line);
 	fclose(file);

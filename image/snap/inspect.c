@@ -9,7 +9,17 @@
 struct counts {
 	uint64_t added, changed, deleted, touched, bytes, data;
 	struct text *list;
+	uint64_t listed;
+	bool is_printed; /* what is in the list goes out at once */
 };
+
+static void put_list(struct counts *counts)
+{
+	if (!counts->is_printed)
+		return;
+	fwrite(counts->list->data, 1, counts->list->length, stdout);
+	counts->list->length = 0;
+}
 
 static void count_touched(void *context, const char *path, int64_t mtime, uint32_t mtime_ns)
 {
@@ -25,9 +35,10 @@ static void count_touched(void *context, const char *path, int64_t mtime, uint32
 		free(shown.data);
 		return;
 	}
-	add(counts->list, counts->list->length > 0 ? ",{\"change\":\"T\",\"path\":" : "{\"change\":\"T\",\"path\":");
+	add(counts->list, counts->listed++ > 0 ? ",{\"change\":\"T\",\"path\":" : "{\"change\":\"T\",\"path\":");
 	add_json(counts->list, path);
 	add(counts->list, "}");
+	put_list(counts);
 }
 
 static void add_mode(struct text *text, char type, uint32_t mode)
@@ -122,9 +133,10 @@ static void show(const struct entry *entry)
 	free(text.data);
 }
 
-static void add_object(struct text *list, const struct entry *entry)
+static void add_object(struct counts *counts, const struct entry *entry)
 {
-	add(list, list->length > 0 ? ",\n" : "");
+	struct text *list = counts->list;
+	add(list, counts->listed++ > 0 ? ",\n" : "");
 	addf(list, "{\"change\":\"%c\",\"path\":", entry->type == 'o' ? 'D' : entry->change);
 	add_json(list, entry->path);
 	if (entry->type == 'o')
@@ -146,6 +158,7 @@ static void add_object(struct text *list, const struct entry *entry)
 		}
 	}
 	add(list, "}");
+	put_list(counts);
 }
 
 /* Bytes of content that a merge has to write: blocks of zeros become holes. */
@@ -184,7 +197,7 @@ static void read_all(struct archive *archive, struct counts *counts, const char 
 		if (counts->list == NULL || options.stat || entry->change == 'P')
 			continue;
 		if (options.json)
-			add_object(counts->list, entry);
+			add_object(counts, entry);
 		else
 			show(entry);
 	}
@@ -210,8 +223,21 @@ void command_inspect(void)
 {
 	struct archive *archive = allocate(sizeof *archive);
 	struct text list = {0}, text = {0};
+	struct stat stat_of;
+	const char *name = only_file();
+	if (options.json && !options.stat && stat(name, &stat_of) == 0 && S_ISREG(stat_of.st_mode)) {
+		/* Read twice: the list of a million paths is held nowhere, and only one of a whole file is begun. */
+		struct counts all = {0}, listed = {.list = &list, .is_printed = true};
+		read_all(archive, &all, name);
+		add_counts(&text, archive, &all);
+		printf("%s,\"entries\":[", text.data);
+		memset(archive, 0, sizeof *archive);
+		read_all(archive, &listed, name);
+		printf("]}\n");
+		return;
+	}
 	struct counts counts = {.list = &list};
-	read_all(archive, &counts, only_file());
+	read_all(archive, &counts, name);
 	if (options.json) {
 		add_counts(&text, archive, &counts);
 		if (!options.stat) {

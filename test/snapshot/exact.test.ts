@@ -193,3 +193,20 @@ test('a path over 4095 characters and a name that begins with .wh. are refused b
   t.is(long.exitCode, 1);
   t.regex(long.stderr, /longer than 4095 characters/);
 });
+
+test('what a list of exclusions names stays out: paths with or without a slash before, wildcards, comments', async (t) => {
+  if (!requireOrSkip(t, process.getuid?.() === 0, 'needs root')) return;
+  const root = engine.at('excluded');
+  await mkdir(root);
+  const list = engine.at('list');
+  await writeFile(list, '# a comment\n\n/one/two\nthree\n*.tmp\nfour/?x\n');
+  const snap = ['--root', root, '--exclude', list];
+  await engine.ok(...snap, 'base');
+  await shell(
+    root,
+    'mkdir -p one/two/deep three four; touch one/two/deep/a one/b three/c d.tmp one/e.tmp four/fx four/fxx four/x',
+  );
+  const printed = await engine.ok(...snap, '-n', 'changes');
+  const names = printed.split('\n').filter((line) => line.startsWith('A /'));
+  t.deepEqual(names, ['A /four', 'A /four/fxx', 'A /four/x', 'A /one', 'A /one/b']);
+});
