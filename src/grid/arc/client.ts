@@ -10,6 +10,7 @@ import { ArcHttp, type Answer, type ArcOptions } from './http.ts';
 import { parseListing, type SessionEntry } from './listing.ts';
 import type { ArcSettings } from './settings.ts';
 import { ARC_STATES } from './states.ts';
+import { discard } from './steady.ts';
 
 interface JobAnswer {
   readonly 'status-code'?: string;
@@ -145,7 +146,7 @@ export class ArcClient {
     if (status === 206 && told === String(range.first)) return this.http.stream(answer);
     // A server, or something between us, that knows no ranges gives the whole file.
     if (status === 200) return without(this.http.stream(answer), range.first);
-    await body.dump().catch(() => undefined);
+    await discard(body);
     if (status === 404 || status === 416) return undefined;
     throw this.#unexpected(status, name);
   }
@@ -169,7 +170,7 @@ export class ArcClient {
       body: open,
       signal,
     });
-    await body.dump().catch(() => undefined);
+    await discard(body);
     if (status >= 300) throw this.#unexpected(status, name);
   }
 

@@ -11,6 +11,7 @@ import type { ArcClient } from './client.ts';
 import type { Credentials } from './credentials.ts';
 import { certificatesOf } from './key-pair.ts';
 import type { ArcJob } from './description.ts';
+import { discard } from './steady.ts';
 
 /** proxyCertInfo (RFC 3820, 3.8): language id-ppl-inheritAll, no limit of path length. DER. */
 const PROXY_CERT_INFO = '1.3.6.1.5.5.7.1.14';
@@ -54,7 +55,7 @@ export async function delegate(client: ArcClient, signal: AbortSignal): Promise<
     body: chain,
     signal,
   });
-  await given.body.dump().catch(() => undefined);
+  await discard(given.body);
   if (given.status >= 300)
     throw new ApppotError('target', `${client.http.host} does not take our proxy: ${given.status}.`);
   return id;

@@ -9,7 +9,7 @@ import { loadAuthorities } from './authorities.ts';
 import { credentialFiles, loadCredentials, type Credentials } from './credentials.ts';
 import { BusyError, connectionError, pauseAfter, redirected, refusal, retryAfter } from './refusals.ts';
 import type { ArcSettings } from './settings.ts';
-import { PATIENCE, steady, type Patience } from './steady.ts';
+import { discard, PATIENCE, steady, type Patience } from './steady.ts';
 
 /** Requests at once to one site. */
 export const AT_ONCE = 8;
@@ -109,7 +109,7 @@ export class ArcHttp {
     }
     const { statusCode: status, headers: told, body: page } = answer;
     if (status >= 300 && status < 400) {
-      await page.dump().catch(() => undefined);
+      await discard(page);
       throw redirected(this.host, told['location']);
     }
     if (![401, 403, 429].includes(status) && status < 500) return { status, headers: told, body: page };

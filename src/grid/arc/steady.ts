@@ -1,5 +1,6 @@
 /** Bodies that drip: a server that keeps a connection busy with a byte now and then holds nobody up for ever. */
 import { Transform, pipeline, type Readable, type TransformCallback } from 'node:stream';
+import type { Dispatcher } from 'undici';
 import { ApppotError } from '../../errors.ts';
 
 /** How long a server may take. */
@@ -53,5 +54,14 @@ class Steady extends Transform {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     clearInterval(this.#timer);
     done(error);
+  }
+}
+
+/** Reads the rest of an answer that nobody wants, so that its connection serves again; a long or slow one is closed. */
+export async function discard(body: Dispatcher.ResponseData['body']): Promise<void> {
+  try {
+    await body.dump({ limit: 64 * 1024, signal: AbortSignal.timeout(2000) });
+  } catch {
+    body.destroy();
   }
 }
