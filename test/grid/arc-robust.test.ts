@@ -128,6 +128,39 @@ withClient(
   },
 );
 
+withClient(
+  'a full disk at the site is said: inputs that it cannot take, and a job that fills it, end known',
+  async (t, one) => {
+    const session = one.lab.arc.sessionDir;
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=755', 'tmpfs', session]);
+    try {
+      await one.configure(arcTarget(one));
+      await writeFile(join(one.folder, 'large.bin'), Buffer.alloc(9_000_000, 'x'));
+      const [first, second] = [`full${process.pid}`, `fill${process.pid}`];
+      const words = ['submit', '--to', 'ce', ...SMALL, '-J'];
+      const refused = await one.apppot([...words, first, '--stage-in', 'large.bin', '--', 'true']);
+      t.is(refused.code, 1);
+      t.regex(refused.stderr, /Not sent: localhost:\d+ does not take large\.bin \(9000000 bytes\)/);
+      t.regex(refused.stderr, /hint: Its disk for jobs may be full/);
+      const { stdout } = await one.apppot(['jobs', 'list', first]);
+      t.regex(stdout, /failed +staging: Not sent/);
+      t.is((await atSlurm(one, first)).length, 0);
+      await run('mount', ['-o', 'remount,size=9m', session]);
+      const program = 'head -c 9000000 /dev/zero >out.bin';
+      const filled = await one.apppot([...words, second, '--wait', '--', 'sh', '-c', program]);
+      t.is(filled.code, 1);
+      t.regex(filled.stdout, /failed .*the disk with the job's folder is full/);
+      await succeeds(t, one, ['jobs', 'fetch', second, '--into', second]);
+      const outcome = await readFile(join(one.folder, second, 'outcome.json'), 'utf8');
+      t.like(JSON.parse(outcome), { origin: 'launcher', error: { code: 'no-space' } });
+      t.is((await atSlurm(one, second)).length, 1);
+    } finally {
+      // A-REX may look into it.
+      await run('umount', ['-l', session]);
+    }
+  },
+);
+
 /** A proxy certificate of the scientist's, by ARC's own program. */
 async function makeProxy(
   { lab, person }: GridClient,

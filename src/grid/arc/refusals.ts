@@ -21,9 +21,19 @@ export class BusyError extends ApppotError {
   }
 }
 
-/** Milliseconds to wait before the next attempt, when it is left to us 0.5 s, then 2 s, then 8 s. */
+/** An error that the site has by itself. */
+export class SiteError extends ApppotError {
+  constructor(host: string, status: number, said: string) {
+    super('transport', `${host} has an error of its own: ${status}${said}.`, {
+      transient: true,
+      hint: 'Try again later; if it lasts, ask the site. Jobs there are not touched.',
+    });
+  }
+}
+
+/** Milliseconds to wait before the next attempt, when it is left to us 0.4 s, then 1.2 s, then 3.6 s. */
 export function pauseAfter(error: unknown, attempt: number): number {
-  return error instanceof BusyError ? error.seconds * 1000 : 500 * 4 ** attempt;
+  return error instanceof BusyError ? error.seconds * 1000 : 400 * 3 ** attempt;
 }
 
 /** Seconds of a Retry-After, which is a number or a date. */
@@ -48,10 +58,7 @@ export function redirected(host: string, location: string | string[] | undefined
 export function refusal(host: string, status: number, page: string, credentials: Credentials): ApppotError {
   const words = plain(page);
   const said = words === '' ? '' : ` (${words})`;
-  if (status >= 500)
-    return new ApppotError('transport', `${host} has an error of its own: ${status}${said}.`, {
-      transient: true,
-    });
+  if (status >= 500) return new SiteError(host, status, said);
   return new ApppotError(
     'credentials',
     `${host} does not let ${credentials.subject ?? 'us'} in: ${status}${said}.`,

@@ -90,10 +90,15 @@ async function sendInputs(
   } catch (error) {
     // Without all of its inputs it would wait at the site until that gives it up.
     const [ended] = await client.act('kill', [id], AbortSignal.timeout(10_000)).catch(() => []);
-    if (ended !== undefined && 'value' in ended) await options.onKnown();
+    const isEnded = ended !== undefined && 'value' in ended;
+    // An interrupted one is a cancelled one.
+    if (isEnded && options.signal.aborted) await options.onKnown();
     options.signal.throwIfAborted();
     if (!(error instanceof ApppotError)) throw error;
-    return error;
+    if (!isEnded) return error;
+    // It never runs, for certain: that is a refusal, and no loss.
+    const { message, hint } = error;
+    return new ApppotError('target', `Not sent: ${message}`, { cause: error, hint });
   }
   await options.onKnown();
   return undefined;

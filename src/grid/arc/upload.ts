@@ -9,7 +9,7 @@ import type { SandboxFile } from '../../job/types.ts';
 import { counter } from '../transport/parts.ts';
 import type { ArcClient } from './client.ts';
 import type { SessionEntry } from './listing.ts';
-import { pauseAfter } from './refusals.ts';
+import { pauseAfter, SiteError } from './refusals.ts';
 
 /** Files from this size on are looked at there when they were sent; smaller ones when their way was cut. */
 const CHECKED = 1024 * 1024;
@@ -81,10 +81,22 @@ async function uploadOne(
     } catch (error) {
       signal.throwIfAborted();
       options.onBytes(-counted);
-      if (attempt === 3 || !(error instanceof ApppotError && error.transient)) throw error;
+      if (!(error instanceof ApppotError && error.transient)) throw error;
+      if (attempt === 3) throw notTaken(client.http.host, file.name, size, error);
       await delay(pauseAfter(error, attempt), undefined, { signal });
     }
   }
+}
+
+/** A-REX says no more than 500 where its disk is full. */
+function notTaken(host: string, name: string, size: number, error: ApppotError): ApppotError {
+  const isTheirs = error instanceof SiteError;
+  return new ApppotError('transport', `${host} does not take ${name} (${size} bytes): ${error.message}`, {
+    cause: error,
+    hint: isTheirs
+      ? 'Its disk for jobs may be full: remove jobs of yours there (apppot jobs clean), try again later, or ask the site.'
+      : error.hint,
+  });
 }
 
 function openFile(file: SandboxFile, first: number): Readable {
