@@ -177,8 +177,10 @@ async function measureMillion(lab: Lab, all: Measurements): Promise<void> {
   ] as const) {
     // The others need the file that this one writes.
     if (!lab.rows.has(row) && row !== 'snap-memory-changes') continue;
+    const started = performance.now();
     const peak = await peakMemory([process.execPath, CLI, 'snap', ...words, '--quiet'], folder);
-    console.error(`snapshots: ${row} ${peak.toFixed(0)} MB`);
+    const seconds = (performance.now() - started) / 1000;
+    console.error(`snapshots: ${row} ${peak.toFixed(0)} MB, ${seconds.toFixed(0)} s`);
     add(all, row, 'ours', peak);
     add(all, row, 'limit', 300);
   }
