@@ -7,8 +7,8 @@ import {
   findKnownKeys,
   fingerprint,
   judge,
-  knownAlgorithms,
   knownName,
+  wantedAlgorithms,
 } from '../../src/grid/transport/known-hosts.ts';
 import { readHostSettings } from '../../src/grid/transport/ssh-config.ts';
 import { parseHost } from '../../src/grid/transport/ssh-connect.ts';
@@ -116,7 +116,10 @@ test('hosts are found in known_hosts as ssh-keygen finds them', async (t) => {
   t.is(judge(gamma, key(ec)).kind, 'revoked');
   t.is(judge(gamma, key(ed)).kind, 'changed');
   t.is(judge(findKnownKeys([known], 'none'), key(ed)).kind, 'unknown');
-  t.deepEqual(knownAlgorithms(gamma), ['rsa-sha2-512', 'rsa-sha2-256']);
+  const wanted = wantedAlgorithms(gamma);
+  t.deepEqual(wanted.slice(0, 3), ['rsa-sha2-512', 'rsa-sha2-256', 'ssh-ed25519']);
+  t.false(wanted.includes('ssh-rsa'));
+  t.is(new Set(wanted).size, wanted.length);
   const shown = await run('ssh-keygen', ['-l', '-f', join(folder, 'rsa.pub')]);
   t.true(shown.stdout.includes(fingerprint(key(rsa))));
   t.is(knownName('Beta', 2222), '[beta]:2222');

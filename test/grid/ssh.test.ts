@@ -322,3 +322,35 @@ test('ssh2: questions of the host are passed on, without escape sequences, and s
   await there.close();
   await new Promise((resolve) => server.close(resolve));
 });
+
+for (const [kind, connect] of Object.entries(KINDS)) {
+  on(
+    `${kind}: hashed names are known, and another kind of key than the known one is a change`,
+    async (t, lab) => {
+      const hashed = await lab.configure(`${kind}-hashed`, []);
+      const known = join(lab.folder, `known_hosts.${kind}-hashed`);
+      await run('ssh-keygen', ['-q', '-H', '-f', known]);
+      t.false((await readFile(known, 'utf8')).includes('the-lab'));
+      const there = connect(hashed);
+      t.is((await there.run(['true'], { signal })).code, 0);
+      await there.close();
+      const file = join(lab.folder, `rsa-${kind}`);
+      await run('ssh-keygen', ['-q', '-t', 'rsa', '-N', '', '-f', file]);
+      const rsa = (await readFile(`${file}.pub`, 'utf8')).trim();
+      const other = connect(await lab.configure(`${kind}-kind`, [], `the-lab ${rsa}\n`));
+      const error = await t.throwsAsync(other.run(['true'], { signal }), { instanceOf: ApppotError });
+      await other.close();
+      t.is(error.code, 'credentials');
+      t.regex(error.message, /changed: it shows .*known_hosts\.\S+-kind:1/);
+    },
+  );
+
+  on(`${kind}: an authority makes no host known that shows a plain key`, async (t, lab) => {
+    const there = connect(await lab.configure(`${kind}-authority`, [], `@cert-authority * ${lab.hostKey}\n`));
+    const error = await t.throwsAsync(there.run(['true'], { signal }), { instanceOf: ApppotError });
+    await there.close();
+    t.is(error.code, 'credentials');
+    t.regex(error.message, /not known/);
+    if (kind === 'ssh2') t.regex(error.hint ?? '', /authority vouches for it .*transport = openssh/);
+  });
+}

@@ -50,13 +50,24 @@ export function judge(known: readonly KnownKey[], key: Buffer): Verdict {
   return other === undefined ? { kind: 'unknown' } : { kind: 'changed', entry: other };
 }
 
-/** Types of the keys that are known: the host is asked for one of these, so that it can be compared. */
-export function knownAlgorithms(known: readonly KnownKey[]): string[] {
+/** An RSA key signs with these; "ssh-rsa" as a signature is SHA-1, which nobody should accept any more. */
+const RSA = ['rsa-sha2-512', 'rsa-sha2-256'];
+const ALGORITHMS = [
+  'ssh-ed25519',
+  'ecdsa-sha2-nistp256',
+  'ecdsa-sha2-nistp384',
+  'ecdsa-sha2-nistp521',
+  ...RSA,
+];
+
+/**
+ * What the host is asked for: kinds of keys that are known first, so that they can be compared, as ssh does it. The
+ * others follow: a host that has none of the known kinds any more has changed, which is to be said.
+ */
+export function wantedAlgorithms(known: readonly KnownKey[]): string[] {
   const types = known.filter(({ marker }) => marker === undefined).map(({ type }) => type);
-  // An RSA key signs with these; "ssh-rsa" as a signature is SHA-1, which nobody should accept any more.
-  return [
-    ...new Set(types.flatMap((type) => (type === 'ssh-rsa' ? ['rsa-sha2-512', 'rsa-sha2-256'] : [type]))),
-  ];
+  const first = types.flatMap((type) => (type === 'ssh-rsa' ? RSA : ALGORITHMS.includes(type) ? [type] : []));
+  return [...new Set([...first, ...ALGORITHMS])];
 }
 
 /** As `ssh-keygen -l` shows it: SHA256:… */

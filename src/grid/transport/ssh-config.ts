@@ -6,6 +6,8 @@ import { ApppotError } from '../../errors.ts';
 
 /** What the configuration says about one host. */
 export interface HostSettings {
+  /** As it was asked for. */
+  readonly host: string;
   readonly hostName: string;
   readonly port: number;
   readonly user: string;
@@ -64,6 +66,7 @@ export function readHostSettings(request: HostRequest): HostSettings {
   }
   const jumps = one('proxyjump') ?? 'none';
   return {
+    host: request.host,
     hostName,
     port,
     user,

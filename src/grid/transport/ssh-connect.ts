@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import ssh2, { type Client, type ConnectConfig, type ServerHostKeyAlgorithm } from 'ssh2';
 import { ApppotError, systemCode } from '../../errors.ts';
-import { findKnownKeys, fingerprint, judge, keyType, knownAlgorithms, knownName } from './known-hosts.ts';
+import { findKnownKeys, fingerprint, judge, keyType, knownName, wantedAlgorithms } from './known-hosts.ts';
 import { createLogin, type Ask } from './ssh-auth.ts';
 import { readHostSettings, type HostRequest, type HostSettings } from './ssh-config.ts';
 
@@ -110,7 +110,6 @@ async function logIn(
     settings.knownHostsFiles,
     knownName(settings.hostKeyAlias ?? hostName, settings.hostKeyAlias === undefined ? port : 22),
   );
-  const algorithms = knownAlgorithms(known) as ServerHostKeyAlgorithm[];
   const login = createLogin(settings, options.ask);
   const client = new ssh2.Client();
   // An error after the end of interest must not end the process.
@@ -137,7 +136,7 @@ async function logIn(
         },
       );
     },
-    ...(algorithms.length === 0 ? {} : { algorithms: { serverHostKey: algorithms } }),
+    algorithms: { serverHostKey: wantedAlgorithms(known) as ServerHostKeyAlgorithm[] },
     ...(stream === undefined ? {} : { sock: stream }),
   };
   try {
@@ -162,17 +161,23 @@ function judgeHost(
   known: ReturnType<typeof findKnownKeys>,
   key: Buffer,
 ): ApppotError | undefined {
-  const { hostName, port } = settings;
+  const { host, hostName, hostKeyAlias, port } = settings;
   const shown = `${keyType(key)} ${fingerprint(key)}`;
   const verdict = judge(known, key);
   if (verdict.kind === 'known') return undefined;
   if (verdict.kind === 'unknown') {
     const where = `${port === 22 ? '' : `-p ${port} `}${hostName}`;
+    const authority = known.find(({ marker }) => marker === 'cert-authority');
     return new ApppotError(
       'credentials',
-      `The host ${knownName(hostName, port)} is not known here; it shows the key ${shown}.`,
+      `The host ${hostKeyAlias ?? knownName(hostName, port)} is not known here; it shows the key ${shown}.`,
       {
-        hint: `Compare the fingerprint with what the site publishes, then log in once with "ssh ${where}" and answer yes (or: ssh-keyscan ${where} >> ~/.ssh/known_hosts).`,
+        hint:
+          authority !== undefined
+            ? `An authority vouches for it (${authority.file}:${authority.line}), which needs "transport = openssh" in the target's settings.`
+            : hostKeyAlias !== undefined
+              ? `Compare the fingerprint with what the site publishes, then log in once with "ssh ${host}" and answer yes.`
+              : `Compare the fingerprint with what the site publishes, then log in once with "ssh ${where}" and answer yes (or: ssh-keyscan ${where} >> ~/.ssh/known_hosts).`,
       },
     );
   }
