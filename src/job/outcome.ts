@@ -43,6 +43,8 @@ const REASONS: Readonly<Record<string, LostReason>> = {
   'guest-memory': 'out-of-memory',
   'host-killed': 'out-of-memory',
   'ram-space': 'out-of-memory',
+  'no-space': 'no-space',
+  'output-lost': 'no-space',
   staging: 'staging',
 };
 

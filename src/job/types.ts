@@ -14,7 +14,14 @@ export type JobState = (typeof JOB_STATES)[number];
 
 /** Why a job ended otherwise than by its program's own end; the last two may be mended by another attempt. */
 export type LostReason =
-  'time-limit' | 'out-of-memory' | 'launch' | 'staging' | 'cancelled' | 'node-fail' | 'preempted';
+  | 'time-limit'
+  | 'out-of-memory'
+  | 'no-space'
+  | 'launch'
+  | 'staging'
+  | 'cancelled'
+  | 'node-fail'
+  | 'preempted';
 
 /**
  * What a job is to do, after job file, flags and settings were brought together. It knows of no target; values

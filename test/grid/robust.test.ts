@@ -18,14 +18,12 @@ test.after.always(async () => {
   await client?.remove();
 });
 
-async function setTarget(
-  { configure, image, runtime }: GridClient,
-  config: string,
-  more = '',
-): Promise<void> {
-  await configure(
-    `[target vega]\ntype = slurm\nssh = lab\nssh_config = ${config}\nimage = site:${image}\nruntime = ${runtime}\npoll = 1\n${more}`,
-  );
+function targetText({ image, runtime }: GridClient, config: string, more = ''): string {
+  return `[target vega]\ntype = slurm\nssh = lab\nssh_config = ${config}\nimage = site:${image}\nruntime = ${runtime}\npoll = 1\n${more}`;
+}
+
+async function setTarget(client: GridClient, config: string, more = ''): Promise<void> {
+  await client.configure(targetText(client, config, more));
 }
 
 async function jobs({ apppot }: GridClient): Promise<ListedJob[]> {
@@ -112,7 +110,7 @@ test.serial('while slurmctld is away a running job is unknown, never failed, and
 
 test.serial('a full disk at the site is said, and nothing is left in doubt', async (t) => {
   if (!requireOrSkip(t, client !== undefined, 'no scientist at the grid lab') || client === undefined) return;
-  const { apppot, folder, lab } = client;
+  const { apppot, folder, lab, configure } = client;
   const small = join(lab.folder, 'small');
   await run('mkdir', ['-p', small]);
   await run('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=1777', 'tmpfs', small]);
@@ -129,6 +127,25 @@ test.serial('a full disk at the site is said, and nothing is left in doubt', asy
     t.is(await given(client, name), 0);
     const [job] = (await jobs(client)).filter((one) => one.name === name);
     t.not(job?.state, 'done');
+    // It fits, and then fills the disk: by a file, and by what it prints.
+    const checked = await apppot(['targets', 'check', 'vega']);
+    t.regex(checked.stdout, /space +the disk is full: \d MiB free/);
+    t.regex(checked.stdout, /space: Remove what you need no more/);
+    await configure(
+      `${targetText(client, await sshConfig(client, lab.ssh.port), `folder = ${small}/jobs\n`)}[target near]\ntype = local\nimage = ${client.image}\nruntime = ${client.runtime}\nfolder = ${small}/near\n`,
+    );
+    const fills = [
+      ['vega', 'head -c 5000000 /dev/zero >big'],
+      ['near', 'cat /dev/zero'],
+    ] as const;
+    for (const [target, script] of fills) {
+      const words = ['submit', '--to', target, '-J', 'fills', '-m', '128', '--wait', '--json'];
+      const ended = await apppot([...words, '--', 'sh', '-c', script]);
+      t.is(ended.code, 1, `said: ${ended.stderr}`);
+      t.regex(ended.stdout, /"reason": ?"no-space"/);
+      t.regex(ended.stdout, /remove what is not needed there/);
+      t.is((await apppot(['jobs', 'clean', '--force', 'fills'])).code, 0);
+    }
   } finally {
     await run('umount', [small]);
   }
