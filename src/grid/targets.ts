@@ -6,13 +6,19 @@ import { ApppotError } from '../errors.ts';
 import type { Backend, CheckLine } from './backend.ts';
 import { checkSite } from './check.ts';
 import { openTransport, type OpenOptions } from './transport/open.ts';
+import type { Transport } from './transport/transport.ts';
 
 /**
  * The backend of a target. Only what that kind needs is loaded, and nothing is asked of it yet.
  *
+ * @param transport to the cluster, if there is one already; the backend closes it
  * @throws ApppotError `config` for settings that make no sense together
  */
-export async function openBackend(target: Target, options: OpenOptions): Promise<Backend> {
+export async function openBackend(
+  target: Target,
+  options: OpenOptions,
+  transport?: Transport,
+): Promise<Backend> {
   switch (target.type) {
     case 'local': {
       const { LocalBackend } = await import('./local/backend.ts');
@@ -39,7 +45,7 @@ export async function openBackend(target: Target, options: OpenOptions): Promise
           memoryFactor: target.memoryFactor,
           memoryOverhead: target.memoryOverhead,
         },
-        await openTransport(target, options),
+        transport ?? (await openTransport(target, options)),
       );
     }
     case 'arc': {
@@ -56,18 +62,16 @@ export async function checkTarget(
   signal: AbortSignal,
 ): Promise<readonly CheckLine[]> {
   const lines: CheckLine[] = [];
-  if (target.type === 'slurm') {
-    const transport = await openTransport(target, options);
-    try {
-      lines.push(...(await checkSite(target, transport, signal)));
-    } finally {
-      await transport.close();
-    }
-    if (lines.some(({ ok }) => !ok)) return lines;
-  }
+  let transport: Transport | undefined;
   let backend: Backend | undefined;
   try {
-    backend = await openBackend(target, options);
+    if (target.type === 'slurm') {
+      transport = await openTransport(target, options);
+      lines.push(...(await checkSite(target, transport, signal)));
+      if (lines.some(({ ok }) => !ok)) return lines;
+    }
+    // Over the same connection: a one-time code is good for one.
+    backend = await openBackend(target, options, transport);
     return [...lines, ...(await backend.check({ signal }))];
   } catch (error) {
     signal.throwIfAborted();
@@ -75,6 +79,6 @@ export async function checkTarget(
     const hint = error.hint === undefined ? {} : { hint: error.hint };
     return [...lines, { title: target.type, ok: false, detail: error.message, ...hint }];
   } finally {
-    await backend?.close();
+    await (backend ?? transport)?.close();
   }
 }

@@ -75,7 +75,11 @@ export class Journal {
   /** One job by its whole identifier. */
   async load(id: string): Promise<JournalJob | undefined> {
     const folder = join(this.folder, id);
-    const text = await readFile(join(folder, 'job.json'), 'utf8').catch(() => undefined);
+    const text = await readFile(join(folder, 'job.json'), 'utf8').catch((error: unknown) => {
+      // Removed just now. Anything else is said: a job must not seem to be gone because it cannot be read.
+      if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return undefined;
+      throw explain(error, folder);
+    });
     if (text === undefined) return undefined;
     let record: JobRecord;
     try {

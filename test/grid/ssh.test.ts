@@ -3,16 +3,18 @@ import test, { type ExecutionContext } from 'ava';
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { packageFile } from '../../src/config/paths.ts';
 import { ApppotError } from '../../src/errors.ts';
 import { createOpensshTransport } from '../../src/grid/transport/openssh.ts';
 import type { Ask } from '../../src/grid/transport/ssh-auth.ts';
 import { createSsh2Transport } from '../../src/grid/transport/ssh2.ts';
 import type { Transport } from '../../src/grid/transport/transport.ts';
 import { run } from '../../src/process/run.ts';
+import { fixture } from '../helpers/fixture.ts';
 import { requireOrSkip } from '../helpers/require.ts';
 import { startProxy, startSshd, type Sshd } from '../helpers/sshd.ts';
 
@@ -354,3 +356,77 @@ for (const [kind, connect] of Object.entries(KINDS)) {
     if (kind === 'ssh2') t.regex(error.hint ?? '', /authority vouches for it .*transport = openssh/);
   });
 }
+
+test('openssh: a one-time code is asked for on the terminal of the person, and once for a whole command', async (t) => {
+  const pty = await fixture(t, 'pty');
+  if (pty === undefined || !requireOrSkip(t, existsSync('/usr/bin/ssh'), 'no ssh')) return;
+  const { default: ssh2 } = await import('ssh2');
+  const folder = await mkdtemp(join(tmpdir(), 'apppot-otp-'));
+  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(folder, 'host')]);
+  let [logins, commands] = [0, 0];
+  const server = new ssh2.Server({ hostKeys: [await readFile(join(folder, 'host'))] }, (client) => {
+    client.on('error', () => undefined);
+    client.on('authentication', (context) => {
+      if (context.method !== 'keyboard-interactive') {
+        context.reject(['keyboard-interactive']);
+        return;
+      }
+      context.prompt([{ prompt: 'Code: ', echo: false }], 'Token', '', (answers) => {
+        if (answers[0] !== '123456') context.reject();
+        else {
+          logins += 1;
+          context.accept();
+        }
+      });
+    });
+    client.on('session', (accept) => {
+      const session = accept();
+      session.on('env', (acceptEnv) => {
+        (acceptEnv as (() => void) | undefined)?.();
+      });
+      session.on('exec', (acceptExec, _reject, { command }) => {
+        const channel = acceptExec();
+        commands += 1;
+        const child = spawn('/bin/sh', ['-c', command], { env: { PATH: '/usr/bin:/bin', HOME: folder } });
+        channel.pipe(child.stdin).on('error', () => undefined);
+        child.stdout.pipe(channel, { end: false });
+        child.stderr.pipe(channel.stderr, { end: false });
+        child.on('close', (code) => {
+          channel.exit(code ?? 1);
+          channel.end();
+        });
+      });
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => {
+    server.close();
+  });
+  const port = String((server.address() as { port: number }).port);
+  const hostKey = (await readFile(join(folder, 'host.pub'), 'utf8')).split(' ').slice(0, 2).join(' ');
+  await writeFile(join(folder, 'known'), `[127.0.0.1]:${port} ${hostKey}\n`);
+  const config = join(folder, 'config');
+  await writeFile(
+    config,
+    `Host otp\n HostName 127.0.0.1\n Port ${port}\n User x\n IdentityAgent none\n UserKnownHostsFile ${folder}/known\n`,
+  );
+  await mkdir(join(folder, 'apppot'));
+  await writeFile(
+    join(folder, 'apppot', 'apppot.ini'),
+    `[target otp]\ntype = slurm\nssh = otp\ntransport = openssh\nssh_config = ${config}\n`,
+  );
+  const main = packageFile('dist', 'src', 'cli', 'main.js');
+  const log = join(folder, 'log');
+  const steps = ['--expect', 'Code: ', '--send', '123456\\r'];
+  const words = ['--timeout', '60', '--log', log, ...steps, '--', process.execPath, main];
+  await run(pty, [...words, 'targets', 'check', 'otp'], {
+    okCodes: 'any',
+    env: { XDG_CONFIG_HOME: folder, HOME: folder, TERM: 'dumb' },
+  });
+  const shown = await readFile(log, 'utf8');
+  t.is(logins, 1);
+  t.true(commands > 1);
+  t.is(shown.split('Code: ').length, 2);
+  t.false(shown.includes('123456'));
+  t.regex(shown, /sbatch/);
+});
