@@ -128,7 +128,7 @@ export function explain(error: unknown, path: string): unknown {
       hint: 'Make room; "apppot jobs reconcile" then finds what the targets know of your jobs.',
     });
   if (['EACCES', 'EPERM', 'EROFS'].includes(code))
-    return new ApppotError('permission', `Cannot write ${path}.`, { cause: error });
+    return new ApppotError('permission', `Cannot use ${path}.`, { cause: error });
   if (['ENOTEMPTY', 'EEXIST'].includes(code))
     return new ApppotError('exists', `${path} is there already.`, { cause: error });
   return error;
