@@ -93,12 +93,11 @@ test.serial(
     t.true(Number(written['looked']) < 1000, `asked about ${Number(written['looked'])} paths`);
     await lab.copy('many.img');
     await lab.json('snap', 'merge', 'many.img', 'many.tar.zst');
-    const manifest = await lab.manifest('--image', 'many.img');
-    t.true(manifest === (await lab.manifest('--image', lab.image, '--overlay', cow)));
-    // The base is read from the disk; the kernel's word has the same digest.
+    // Merged, and read from the disk, it is the state that the kernel sees in the guest where the files were made.
     const { base } = await lab.json('snap', 'base', 'many.img');
-    const words = `/mnt/apppot-snap --suspect-all manifest | sha256sum`;
-    t.is((await lab.guest(['--image', 'many.img'], words)).slice(0, 64), String(base));
+    const words = '/mnt/apppot-snap --suspect-all manifest | sha256sum';
+    const digest = await lab.guest(['--image', lab.image, '--overlay', cow], words);
+    t.is(digest.slice(0, 64), String(base));
     if (!existsSync('/usr/bin/sqfstar')) return;
     await lab.json('snap', 'layer', 'many.tar.zst', '-o', 'many.layer');
     const seen = await lab.guest(
