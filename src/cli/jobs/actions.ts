@@ -274,7 +274,8 @@ export async function jobStats(context: CommandContext, words: Words, choice: Ch
       one.name.slice(0, 24),
       one.state,
       `${one.wallSeconds.toFixed(1)} s`,
-      `${one.cpuEfficiency} % of ${one.cpus}`,
+      // Processor time is counted in hundredths of a second.
+      one.wallSeconds < 1 ? 'too short to say' : `${one.cpuEfficiency} % of ${one.cpus}`,
       `${one.memoryMiB} MiB (${one.memoryEfficiency} %)`,
     ]);
     context

@@ -61,10 +61,17 @@ export function jobTable(chosen: readonly Chosen[], unknowns?: Unknowns, each = 
       ),
       state,
       '',
-      group.length === 1 || state === 'failed' ? why(group[0]?.status ?? { state: 'new' }) : '',
+      whyAll(group),
     ]);
   });
   return rows.length === 0 ? '' : table(['ID', 'NAME', 'TARGET', 'STATE', 'TIME', ''], rows);
+}
+
+/** The reasons of several tasks, as far as a line has room for them. */
+function whyAll(group: readonly TaskState[]): string {
+  const reasons = [...new Set(group.map(({ status }) => why(status)))].filter((text) => text !== '');
+  const [first = ''] = reasons;
+  return reasons.length <= 2 ? reasons.join('; ') : `${first}, and others (--tasks shows each)`;
 }
 
 /** Indices of a large array with gaps would fill the line. */
