@@ -16,6 +16,8 @@ export interface JobRecord {
   readonly after: readonly { readonly when: 'ok' | 'any'; readonly job: RemoteJob }[];
   /** Folder that the job was submitted from: `jobs fetch` brings results there. */
   readonly folder: string;
+  /** Submitted by something else: what it runs is not known. */
+  readonly adopted?: true;
 }
 
 /** One line of the log. Positions are those of `tasks`. */

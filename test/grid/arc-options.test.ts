@@ -142,3 +142,47 @@ test('what ARC does not have is said before anything is sent', async (t) => {
   t.regex(after.stderr, /ARC knows no jobs that wait for others[\s\S]*hint: Wait for the first/);
   t.is((await desk.apppot(['jobs', 'cancel', id])).code, 0);
 });
+
+test('a job that arcsub submitted is adopted by its address: followed, read, fetched, and never sent again', async (t) => {
+  if (!requireOrSkip(t, client !== undefined, 'no scientist at the grid lab') || client === undefined) return;
+  const one = client;
+  const desk = await one.desk('a third desk');
+  await desk.configure(arcTarget(desk));
+  const home = await newFolder(t);
+  const names = ['cert.pem', 'key.pem', 'proxy.pem'];
+  // arcsub wants them to be its caller's.
+  await run('install', [
+    ...['-m', '600', '-t', home],
+    ...names.map((name) => join(one.lab.clients.apptest, name)),
+  ]);
+  const [cert = '', key = '', proxy = ''] = names.map((name) => join(home, name));
+  const user = { X509_USER_CERT: cert, X509_USER_KEY: key, X509_USER_PROXY: proxy };
+  const env = { HOME: home, ...user, X509_CERT_DIR: one.lab.arc.caDir };
+  await writeFile(
+    join(home, 'foreign.xrsl'),
+    '&(executable="/bin/sh")(arguments="-c" "echo said; mkdir sub; echo found >sub/result")' +
+      '(stdout="said.txt")(stderr="err.txt")(outputFiles=("/" ""))(walltime="5")',
+  );
+  const { stdout } = await run(
+    'arcsub',
+    ['-T', 'arcrest', '-C', one.lab.arc.endpoint, '-Q', 'NONE', 'foreign.xrsl'],
+    { cwd: home, env },
+  );
+  const url = /jobid: (\S+)/.exec(stdout)?.[1] ?? '';
+  const seen = await desk.apppot(['jobs', 'reconcile', '--target', 'ce']);
+  t.true(seen.stdout.includes(`${url} at ce is not in the journal`), `said: ${seen.stdout}`);
+  const words = ['jobs', 'adopt', '--target', 'ce', '-J', 'foreign', '-o', 'said.txt', '-e', 'err.txt', url];
+  t.is((await desk.apppot(words)).code, 0);
+  const again = await desk.apppot(words);
+  t.is(again.code, 1);
+  t.regex(again.stderr, /lists no job .* that is not in the journal[\s\S]*hint: /);
+  t.is((await desk.apppot(['jobs', 'wait', 'foreign'])).code, 0);
+  t.is((await desk.apppot(['jobs', 'logs', 'foreign'])).stdout, 'said\n');
+  t.is((await desk.apppot(['jobs', 'fetch', 'foreign', '--into', 'got'])).code, 0);
+  t.is(await readFile(join(desk.folder, 'got', 'sub', 'result'), 'utf8'), 'found\n');
+  const resubmit = await desk.apppot(['jobs', 'resubmit', 'foreign', '--state', 'done']);
+  t.is(resubmit.code, 1);
+  t.regex(resubmit.stderr, /was adopted[\s\S]*hint: /);
+  t.is((await desk.apppot(['jobs', 'clean', 'foreign'])).code, 0);
+  t.is((await desk.apppot(['jobs', 'list', '--json'])).stdout.trim(), '[]');
+});

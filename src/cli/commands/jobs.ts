@@ -12,6 +12,7 @@ Examples:
   $ apppot jobs cancel --state queued --all
   $ apppot jobs resubmit my-sweep
   $ apppot jobs clean --state done --all
+  $ apppot jobs adopt --target arc https://arc.example.org:443/arex/rest/1.0/jobs/0123ab
 
 Exit codes: 0 done (wait: all tasks succeeded), 1 failed (wait: a task did not succeed),
 2 the command line makes no sense. A target that does not answer makes no job fail.`;
@@ -72,6 +73,18 @@ export const jobsCommand: DefineCommand = (context) => {
       .option('--dry-run', 'say what would be removed'),
   );
   add('reconcile', 'find out what became of sendings that were cut off', 'reconcileJobs');
+  command
+    .command('adopt')
+    .description('follow jobs of a target that something else submitted (arcsub, another computer)')
+    .argument('[id...]', "the target's identifiers; all that are not in the journal without")
+    .requiredOption('--target <name>', 'where they are')
+    .option('-J, --name <name>', 'what to call them here')
+    .option('-o, --stdout <file>', 'name of its standard output', 'stdout.txt')
+    .option('-e, --stderr <file>', 'name of its standard error', 'stderr.txt')
+    .action(async (ids, options) => {
+      const { adoptJobs } = await import('../jobs/recover.ts');
+      await adoptJobs(context, ids, options);
+    });
   add('stats', 'how much of processors and memory was used', 'jobStats');
   return command;
 };

@@ -5,8 +5,7 @@ import { ApppotError } from '../../errors.ts';
 import { cancelTasks, cleanTasks } from '../../grid/work/end.ts';
 import { defaultFolder, fetchResults } from '../../grid/work/fetch.ts';
 import { follow } from '../../grid/work/follow.ts';
-import { isOpen, reconcile, strangers } from '../../grid/work/reconcile.ts';
-import { refresh } from '../../grid/work/refresh.ts';
+import { isOpen } from '../../grid/work/reconcile.ts';
 import { sendAttempt } from '../../grid/work/send.ts';
 import { isEnded } from '../../job/record.ts';
 import { newSubmissionId } from '../../job/sandbox.ts';
@@ -18,6 +17,8 @@ import { withAdvice } from './advice.ts';
 import { choose, chooseFresh, type Choice } from './choose.ts';
 import { jobDetails, jobJson, jobTable, statsTable } from './format.ts';
 import { withWork } from './work.ts';
+
+export { reconcileJobs } from './recover.ts';
 
 type Words = readonly string[];
 
@@ -225,43 +226,6 @@ export async function cleanJobs(
         `kept, because they run or their results were not fetched: ${kept.slice(0, 10).join(', ')}${kept.length > 10 ? ', …' : ''} (--force removes ended ones)`,
       );
     if (failed.length > 0) throw new ApppotError('target', [...new Set(failed)].join('\n'));
-  });
-}
-
-export async function reconcileJobs(context: CommandContext, words: Words, choice: Choice): Promise<void> {
-  await withWork(context, async (work) => {
-    const chosen = await choose(work, words, choice, false);
-    const rows: { id: string; found: number; missing: number }[] = [];
-    const troubles: string[] = [];
-    for (const { job } of chosen.filter((one) => isOpen(one.job))) {
-      try {
-        const { found, missing } = await reconcile(work, job);
-        rows.push({ id: job.shortId, found, missing });
-      } catch (error) {
-        context.signal.throwIfAborted();
-        if (!(error instanceof ApppotError)) throw error;
-        troubles.push(`${job.shortId}: ${error.message}`);
-      }
-    }
-    await refresh(work, chosen);
-    const foreign = choice.target === undefined ? [] : await strangers(work, choice.target);
-    const text = [
-      ...rows.map(
-        ({ id, found, missing }) => `${id}: ${found} task(s) found at the target, ${missing} never got there`,
-      ),
-      ...foreign.map(({ native }) => `${native} at ${choice.target ?? ''} is not in the journal`),
-    ];
-    context
-      .display()
-      .result(
-        { settled: rows, strangers: foreign },
-        text.length === 0 ? 'Nothing is open.' : text.join('\n'),
-      );
-    if (troubles.length > 0)
-      throw new ApppotError('transport', troubles.join('\n'), {
-        hint: 'They stay as they are: try again later.',
-        transient: true,
-      });
   });
 }
 

@@ -107,6 +107,8 @@ export function jobDetails({ job, positions }: Chosen, unknowns: Unknowns): stri
     ['job', record.id],
     ['name', description.name],
     ['target', record.target],
+  ];
+  const asked = [
     ['command', description.program.join(' ')],
     ['image', description.image === 'site:' ? "the site's own" : description.image],
     ['processors', String(description.cpus)],
@@ -114,6 +116,7 @@ export function jobDetails({ job, positions }: Chosen, unknowns: Unknowns): stri
     ['time limit', description.time === undefined ? 'none' : formatTime(description.time)],
     ['submitted', `${record.created} from ${record.folder}`],
   ];
+  head.push(...(record.adopted === true ? [['adopted', `${record.created} in ${record.folder}`]] : asked));
   const tasks = tasksOf({ job, positions }).map((task) => {
     const status = shown(task, unknowns.get(job)?.get(task.position));
     const lines = [

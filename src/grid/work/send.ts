@@ -56,6 +56,10 @@ export async function sendAttempt(
   positions: readonly number[],
   id: string,
 ): Promise<{ readonly accepted: number; readonly refusals: readonly Error[] }> {
+  if (job.record.adopted === true)
+    throw new ApppotError('job-state', `Job ${job.shortId} was adopted: what it runs is not known here.`, {
+      hint: 'Submit it again with what submitted it.',
+    });
   const now = (): string => new Date().toISOString();
   await job.add({ e: 'attempt', at: now(), id, tasks: positions });
   const taken = new Set<number>();
