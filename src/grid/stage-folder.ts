@@ -2,6 +2,7 @@ import { posix } from 'node:path';
 import { ApppotError } from '../errors.ts';
 import type { Progress } from '../progress.ts';
 import type { StageItem } from './stage-items.ts';
+import { damaged, hasDigest } from './folder/verify.ts';
 import type { Transport } from './transport/transport.ts';
 
 /** Where an item is now, and whether it had to be sent. */
@@ -51,13 +52,7 @@ export async function stageToFolder(
       step.update('checking its digest');
       if (!(await isThere(transport, stored, item, signal))) {
         await transport.remove(stored, signal);
-        throw new ApppotError(
-          'target',
-          `${item.name} arrived damaged on ${transport.name}, and is removed.`,
-          {
-            hint: 'Try again; if it happens again, the file system there is not sound.',
-          },
-        );
+        throw damaged(transport, item.name);
       }
       await link(transport, stored, place, signal);
       return true;
@@ -74,14 +69,7 @@ async function isThere(
   signal: AbortSignal,
 ): Promise<boolean> {
   if ((await transport.stat(path, signal))?.size !== item.size) return false;
-  // Not `sha256sum FILE`: it escapes odd names. Reading gigabytes from a busy file system takes its time.
-  const { code, stdout, stderr } = await transport.run(['sh', '-c', 'sha256sum <"$1"', 'sh', path], {
-    signal,
-    timeout: 30 * 60_000,
-  });
-  if (code !== 0)
-    throw new ApppotError('target', `Cannot check ${path} on ${transport.name}: ${stderr.trim()}`);
-  return stdout.startsWith(item.digest);
+  return hasDigest(transport, path, item.digest, signal);
 }
 
 /** A name for people beside the content; a hard link, so that an emptied store takes nothing away. */

@@ -54,6 +54,32 @@ test('jobs whose supervisor was killed are settled: what runs ends well, what wa
   t.like(two, { state: 'failed', reason: 'node-fail' });
 });
 
+test('jobs of two submissions, and tasks of one, share the processors that local jobs may use', async (t) => {
+  const parts = guestParts(t);
+  if (parts === undefined) return;
+  const folder = await newFolder(t);
+  const open = () =>
+    new LocalBackend({ name: 'local', folder: join(folder, 'jobs'), parallel: 1, allowLoginNode: true });
+  const task = shell('date +%s%N >begin; sleep 0.3; date +%s%N >end');
+  const both = [open(), open()].map(async (backend) => {
+    const tasks = [1, 2].map((index) => ({ ...task, index }));
+    const jobs = await send(t, backend, submission(parts, { batch: false }, tasks));
+    const ends = await until(backend, jobs);
+    t.true(ends.every(({ state }) => state === 'done'));
+    return jobs.map(({ native }) => native);
+  });
+  const times = await Promise.all(
+    (await Promise.all(both)).flat().map(async (job) => {
+      const time = async (name: string) => BigInt((await readFile(join(job, name), 'utf8')).trim());
+      return [await time('begin'), await time('end')] as const;
+    }),
+  );
+  times.sort(([one], [other]) => (one < other ? -1 : 1));
+  times.slice(1).forEach(([begin], at) => {
+    t.true(begin > (times[at]?.[1] ?? begin), `task ${at + 2} began before the one before it had ended`);
+  });
+});
+
 test('apppot-job starts a task once, and never again', async (t) => {
   const parts = guestParts(t);
   if (parts === undefined) return;

@@ -183,6 +183,17 @@ for (const [kind, connect] of Object.entries(KINDS)) {
     await there.close();
   });
 
+  on(`${kind}: clients that upload the same at once do not disturb each other`, async (t, lab) => {
+    const folder = await lab.newFolder();
+    const content = randomBytes(2_000_000);
+    const clients = [1, 2, 3].map(() => connect(lab.config));
+    const target = join(folder, 'x');
+    await Promise.all(clients.map((there) => there.put(content, target, { signal, resumeKey: 'digest' })));
+    t.true((await readFile(target)).equals(content));
+    t.deepEqual(await readdir(folder), ['x']);
+    for (const there of clients) await there.close();
+  });
+
   on(`${kind}: an upload of a killed client goes on`, async (t, lab) => {
     const folder = await lab.newFolder();
     const content = randomBytes(3_000_000);

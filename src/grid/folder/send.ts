@@ -12,6 +12,7 @@ import { PARTS } from '../../job/names.ts';
 import type { SandboxFile, Submission } from '../../job/types.ts';
 import type { Progress } from '../../progress.ts';
 import type { Transport } from '../transport/transport.ts';
+import { damaged, hasDigest } from './verify.ts';
 
 /** Where sandboxes go, and how. */
 export interface SandboxPlace {
@@ -142,7 +143,14 @@ class Sender {
     const stored = `${root}/store/${digest}`;
     await this.folder(`${root}/store`);
     const there = await transport.stat(stored, this.#signal);
-    if (there?.size !== size) await this.#put(source, stored, 0o700, digest);
+    if (there?.size !== size) {
+      await this.#put(source, stored, 0o700, digest);
+      // It serves all later jobs, and clients that send the same file at once write the same place.
+      if (!(await hasDigest(transport, stored, digest, this.#signal))) {
+        await transport.remove(stored, this.#signal);
+        throw damaged(transport, path.slice(path.lastIndexOf('/') + 1));
+      }
+    }
     this.#links.push('', stored, path);
   }
 

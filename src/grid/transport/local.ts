@@ -5,7 +5,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ApppotError, systemCode } from '../../errors.ts';
 import { baseEnvironment, run } from '../../process/run.ts';
-import { partName, sendInto } from './parts.ts';
+import { partName, sendInto, sourceSize } from './parts.ts';
 import type {
   GetOptions,
   PutOptions,
@@ -72,6 +72,8 @@ export class LocalTransport implements Transport {
     } catch (error) {
       if (options.resumeKey === undefined) await fs.rm(part, { force: true }).catch(() => undefined);
       options.signal.throwIfAborted();
+      // Another client sent the same, and was done first.
+      if (systemCode(error) === 'ENOENT' && (await isSent(source, path, options))) return;
       return explain(`Cannot write ${path}`)(error);
     }
   }
@@ -142,6 +144,16 @@ export class LocalTransport implements Transport {
   close(): Promise<void> {
     return Promise.resolve();
   }
+}
+
+async function isSent(
+  source: string | Uint8Array,
+  path: string,
+  { resumeKey }: PutOptions,
+): Promise<boolean> {
+  if (resumeKey === undefined) return false;
+  const there = await fs.stat(path).catch(ignoreMissing);
+  return there?.isFile() === true && there.size === (await sourceSize(source));
 }
 
 function remoteFile(

@@ -1,5 +1,5 @@
 /** Files that are not yet whole: they grow under a name of their own, and get theirs when all bytes are there. */
-import { createReadStream, createWriteStream } from 'node:fs';
+import { constants, createReadStream } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Readable, Transform, Writable } from 'node:stream';
@@ -83,7 +83,8 @@ export async function partSize(part: string, whole: number): Promise<number> {
 }
 
 /**
- * Copies a file or bytes into a part here, going on where it ended.
+ * Copies a file or bytes into a part here, going on where it ended. Two who do so at once write the same bytes at the
+ * same places.
  *
  * @throws ApppotError `transport` when the source changed meanwhile
  */
@@ -93,17 +94,37 @@ export async function sendInto(
   options: { readonly signal: AbortSignal; readonly onBytes?: (sum: number) => void },
 ): Promise<void> {
   const whole = await sourceSize(source);
-  const offset = await partSize(part, whole);
-  await pipeline(
-    sourceStream(source, offset),
-    counter(options.onBytes, offset),
-    createWriteStream(part, { flags: 'a', mode: 0o600 }),
-    { signal: options.signal },
-  );
-  const { size } = await fs.stat(part);
-  if (size === whole) return;
-  await fs.rm(part);
-  throw new ApppotError('transport', `${part} has ${size} bytes, and not ${whole}: it changed meanwhile.`, {
-    transient: true,
-  });
+  // Opened before it is looked at: by its name, it might be another one meanwhile, with nothing where we do not write.
+  const file = await fs.open(part, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  try {
+    let { size: offset } = await file.stat();
+    if (offset > whole) {
+      await file.truncate(0);
+      offset = 0;
+    }
+    await pipeline(
+      sourceStream(source, offset),
+      counter(options.onBytes, offset),
+      (chunks: AsyncIterable<Buffer>) => writeAt(file, offset, chunks),
+      { signal: options.signal },
+    );
+    const { size } = await file.stat();
+    if (size === whole) return;
+    await fs.rm(part, { force: true });
+    throw new ApppotError('transport', `${part} has ${size} bytes, and not ${whole}: it changed meanwhile.`, {
+      transient: true,
+    });
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeAt(file: fs.FileHandle, offset: number, chunks: AsyncIterable<Buffer>): Promise<void> {
+  let position = offset;
+  for await (const chunk of chunks)
+    for (let sent = 0; sent < chunk.length;) {
+      const { bytesWritten } = await file.write(chunk, sent, chunk.length - sent, position);
+      sent += bytesWritten;
+      position += bytesWritten;
+    }
 }

@@ -70,9 +70,14 @@ export class ShellTransport implements Transport {
     const whole = await sourceSize(source);
     const key = options.resumeKey ?? randomBytes(6).toString('hex');
     const part = posix.join(posix.dirname(path), partName(path, key));
+    // Two clients that send the same at once write the same bytes to the same places, and one of them is done first.
+    const done =
+      options.resumeKey === undefined
+        ? ''
+        : `[ -e "$p" ] || [ "$(wc -c <${quotePath(path)})" != ${whole} ] || exit 0\n`;
     const script = (block: number) => `umask 077; p=${quotePath(part)}
-dd of="$p" obs=${BLOCK} ibs=${BLOCK} seek=${block} conv=notrunc,sparse || exit 1
-[ "$(wc -c <"$p")" -eq ${whole} ] || exit ${MISSING}
+${block === 0 ? '' : `${done}[ -e "$p" ] || exit ${MISSING}\n`}dd of="$p" obs=${BLOCK} ibs=${BLOCK} seek=${block} conv=notrunc,sparse || exit 1
+${done}[ "$(wc -c <"$p")" -eq ${whole} ] || exit ${MISSING}
 chmod ${(options.mode ?? 0o600).toString(8)} "$p" && mv -f "$p" ${quotePath(path)}`;
     let fresh = options.resumeKey === undefined;
     const result = await this.#insist(options.signal, async () => {
