@@ -1,6 +1,6 @@
 /** Slurm through ssh, when things go wrong: nothing is lost, nothing runs twice. Long form: test/soak. */
 import test from 'ava';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { run } from '../../src/process/run.ts';
@@ -205,7 +205,8 @@ test.serial(
     const { apppot, lab } = who;
     const site = join(lab.folder, `site-${process.pid}`);
     await mkdir(site);
-    await chmod(site, 0o777);
+    // Of the account that jobs run under, as any folder for jobs: one that others can write to is refused.
+    await run('chown', [lab.ssh.user, site]);
     await setTarget(who, await sshConfig(who, lab.ssh.port), `folder = ${site}\n`);
     // Each attempt leaves a line in its own folder, and ends by a word from here.
     const program = 'echo ran >>count; until [ -e go ]; do sleep 0.2; done';
